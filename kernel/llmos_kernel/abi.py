@@ -1,0 +1,102 @@
+"""The values that cross every boundary of llmos: messages, tool specifications, calls, results.
+
+Pure data: nothing here knows a model, a file or a process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+JsonObject: TypeAlias = Mapping[str, Json]
+
+
+class Role(StrEnum):
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class Label(StrEnum):
+    """Where a text came from, and so what it may steer."""
+
+    TRUSTED = "trusted"
+    UNTRUSTED = "untrusted"
+
+
+class Effect(StrEnum):
+    """What a tool can change or reach outside its own process."""
+
+    FILES = "files"
+    SANDBOX = "sandbox"
+    NETWORK = "network"
+    DEVICE = "device"
+    MEMORY = "memory"
+    IRREVERSIBLE = "irreversible"
+
+
+ALL_EFFECTS = frozenset(Effect)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """What the model and the kernel know of a tool.
+
+    `parameters` is a JSON schema of type object. `effects` is empty for a tool that changes and
+    reaches nothing; an undeclared one has them all. `is_repeatable` says that running a call twice
+    is the same as running it once. `max_output_chars` bounds what the model is shown of a result.
+    """
+
+    name: str
+    description: str
+    parameters: JsonObject
+    effects: frozenset[Effect] = ALL_EFFECTS
+    is_repeatable: bool = False
+    timeout_s: float = 30.0
+    max_output_chars: int = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A closed, decoded call; `id` is unique within its process."""
+
+    id: str
+    name: str
+    arguments: JsonObject
+
+
+ResultStatus: TypeAlias = Literal[
+    "ok",
+    "failed",  # the tool ran and says why it could not do it; the model adapts
+    "retry",  # the arguments are wrong; the model mends them
+    "timeout",  # the tool was ended at its time limit
+    "denied",  # policy or the user refused the call
+    "cancelled",  # a signal ended the process while the tool ran
+    "unknown",  # the kernel died while an effect ran; it may or may not have happened
+    "not_run",  # a dry run, or a call that follows a malformed one
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The outcome of one call. `text` is what the model reads; `files` are workspace paths."""
+
+    call_id: str
+    status: ResultStatus
+    text: str
+    files: tuple[str, ...] = ()
+    label: Label = Label.UNTRUSTED
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One entry of a conversation. `calls` occur in assistant messages only."""
+
+    role: Role
+    content: str = ""
+    calls: tuple[ToolCall, ...] = field(default=())
+    label: Label = Label.TRUSTED

@@ -1,0 +1,1 @@
+"""How the embedded checkpoint is made: phrasings, dialogues, tokenizer, recipe."""

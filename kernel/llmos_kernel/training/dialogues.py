@@ -1,0 +1,326 @@
+"""Makes training dialogues: a tool table, then turns of request, calls, results and answer.
+
+Results are drawn, not computed: an answer only ever copies its result, so a drawn one teaches
+the copying better than a true one that the model might guess. Knows no tokenizer.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmos_kernel.abi import JsonObject, Message, Role, ToolCall, ToolSpec
+from llmos_kernel.training.phrasings import CallPattern, Intent, is_held_out, read_intents
+from llmos_kernel.training.slots import SLOT, Slots, Value
+
+FILE_WEIGHTS = {
+    "calculate_arithmetic": 20,
+    "calculate_symbolic": 8,
+    "calculate_stories": 12,
+    "python_numbers": 10,
+    "python_text": 11,
+    "read_file": 9,
+    "attachments": 1,
+    "write_file": 12,
+    "list_files": 7,
+    "chains": 8,
+    "chat": 14,
+}
+NO_TOOL_REPLIES = (
+    "I have no tool for that.",
+    "I can't do that: no tool of mine fits.",
+    "Sorry, I have no tool for that here.",
+    "None of my tools can do that.",
+)
+FAILURE_REPLIES = (
+    "That did not work: <error>",
+    "I could not do that: <error>",
+    "It failed: <error>",
+    "Sorry, there was an error: <error>",
+    "I got an error: <error>",
+)
+LONG_REPLIES = (
+    "It is long; it begins: <result> ...",
+    "Here is the beginning: <result> ...",
+    "It starts with: <result> ...",
+)
+FILLERS_BEFORE = ("hey, ", "please ", "ok, ", "hi! ", "now ", "so, ", "quick one: ", "llmos, ")
+FILLERS_AFTER = (" please", " pls", " thanks", ", thank you", " now", "?", "!", ".", " ok?")
+MOST_WORDS_COPIED = 45
+
+
+@dataclass(slots=True)
+class Dialogue:
+    tools: list[ToolSpec]
+    messages: list[Message] = field(default_factory=list[Message])
+
+
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a gzipped JSON-lines file."""
+    with gzip.open(path, "rt") as lines:
+        yield from map(json.loads, lines)
+
+
+def load_builtin_tools() -> list[ToolSpec]:
+    tools = json.loads((Path(__file__).parent / "builtin_tools.json").read_text())
+    return [ToolSpec(**tool) for tool in tools]
+
+
+class DialogueMaker:
+    """Draws dialogues without end. `data` is the folder of public data; the seed fixes the run."""
+
+    def __init__(self, data: Path, *, seed: int, held_out: bool = False) -> None:
+        self._rng = random.Random(seed)
+        self._builtin = {tool.name: tool for tool in load_builtin_tools()}
+        self._others = [ToolSpec(**row) for row in read_json_lines(data / "sealtools_tools.jsonl.gz")]
+        self._others_by_name = {tool.name: tool for tool in self._others}
+        self._service_dialogues = list(
+            itertools.islice(read_json_lines(data / "sgd.jsonl.gz"), 0, 6000, 2)
+        )
+        self._single_requests = list(read_json_lines(data / "sealtools_dev.jsonl.gz"))
+        sentences = _sentences(data)
+        words = sorted({w for s in sentences for w in re.findall(r"[A-Za-z][a-z']{2,}", s)})
+        self._slots = Slots(self._rng, words, sentences)
+        self._intents = self._by_file(held_out)
+
+    def _by_file(self, held_out: bool) -> dict[str, list[tuple[Intent, str]]]:
+        """Return each file's (intent, request) pairs, those of validation or those of training."""
+        pairs: dict[str, list[tuple[Intent, str]]] = {name: [] for name in FILE_WEIGHTS}
+        for intent in read_intents():
+            chosen = [r for r in intent.requests if is_held_out(r) == held_out]
+            pairs[intent.file].extend((intent, request) for request in chosen)
+        return pairs
+
+    def __iter__(self) -> Iterator[Dialogue]:
+        while True:
+            roll = self._rng.random()
+            if roll < 0.10:
+                yield self._copying()
+            elif roll < 0.16:
+                yield self._service()
+            elif roll < 0.19:
+                yield self._single()
+            else:
+                yield self._session()
+
+    # Sessions with the built-in tools -------------------------------------
+
+    def _session(self) -> Dialogue:
+        dialogue = Dialogue(self._table())
+        names = {tool.name for tool in dialogue.tools}
+        previous: str | None = None
+        for _ in range(self._rng.choice([1, 1, 1, 2, 2, 3, 4])):
+            files, weights = zip(*FILE_WEIGHTS.items(), strict=True)
+            pairs = self._intents[self._rng.choices(files, weights)[0]]
+            intent, request = self._rng.choice(pairs)
+            if intent.asks_back and any(m.role is Role.TOOL for m in dialogue.messages):
+                continue
+            if intent.needs_previous and previous is None:
+                continue
+            result = self._turn(dialogue, intent, request, names, previous)
+            previous = result if intent.file.startswith("calculate") else None
+        return dialogue if dialogue.messages else self._session()
+
+    def _table(self) -> list[ToolSpec]:
+        tools = list(self._builtin.values())
+        if self._rng.random() < 0.65:
+            return tools
+        tools = self._rng.sample(tools, self._rng.randint(1, 5))
+        tools += self._rng.sample(self._others, self._rng.choice([0, 0, 1, 2]))
+        self._rng.shuffle(tools)
+        return tools
+
+    def _turn(
+        self, dialogue: Dialogue, intent: Intent, request: str, names: set[str], previous: str | None
+    ) -> str | None:
+        values: dict[str, Value] = {"previous": Value("", _exact_number(previous or ""))}
+        text = self._filled(self._varied(request), values, exact=False)
+        dialogue.messages.append(Message(Role.USER, text))
+        if not all(call.tool in names for call in intent.calls):
+            self._say(dialogue, self._rng.choice(NO_TOOL_REPLIES))
+            return None
+        results: list[str] = []
+        for pattern in intent.calls:
+            arguments = self._arguments(pattern, values, intent)
+            if self._rng.random() < 0.05:
+                self._fail(dialogue, pattern.tool, arguments)
+                return None
+            result = self._result(pattern, intent, is_chain=len(intent.calls) > 1)
+            self._call(dialogue, pattern.tool, arguments, result)
+            results.append(result)
+            values["result"] = values[f"result{len(results)}"] = Value(result, result.strip())
+        self._say(dialogue, self._answer(intent, values))
+        return results[-1] if results else None
+
+    def _varied(self, request: str) -> str:
+        roll = self._rng.random()
+        if roll < 0.12:
+            request = _outside_slots(request, str.lower)
+        elif roll < 0.14:
+            request = _outside_slots(request, str.upper)
+        elif roll < 0.22:
+            request = request.rstrip("?.!")
+        elif roll < 0.28:
+            request = self._rng.choice(FILLERS_BEFORE) + request
+        elif roll < 0.34:
+            request = request.rstrip("?.!") + self._rng.choice(FILLERS_AFTER)
+        elif roll < 0.39:
+            request = _outside_slots(request, self._with_slip)
+        return request
+
+    def _with_slip(self, text: str) -> str:
+        """Drop, double or swap one letter."""
+        if len(text) < 6:
+            return text
+        at = self._rng.randrange(1, len(text) - 2)
+        swapped = text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+        return self._rng.choice([text[:at] + text[at + 1 :], text[:at] + text[at] + text[at:], swapped])
+
+    def _filled(self, pattern: str, values: dict[str, Value], *, exact: bool) -> str:
+        """Fill a pattern's slots, drawing those that have no value yet."""
+
+        def fill(match: re.Match[str]) -> str:
+            slot = match[1]
+            if slot not in values:
+                values[slot] = self._slots.draw(slot)
+            return values[slot].exact if exact else values[slot].shown
+
+        return SLOT.sub(fill, pattern)
+
+    def _arguments(
+        self, pattern: CallPattern, values: dict[str, Value], intent: Intent
+    ) -> JsonObject:
+        arguments = {
+            key: self._filled(text, values, exact=True) for key, text in pattern.arguments.items()
+        }
+        if pattern.tool == "calculate" and intent.calls[0] is not pattern:
+            arguments["expression"] = _exact_number(arguments["expression"])
+        return arguments
+
+    def _result(self, pattern: CallPattern, intent: Intent, *, is_chain: bool) -> str:
+        match pattern.tool:
+            case "calculate" if intent.file == "calculate_symbolic" and not is_chain:
+                return self._slots.symbolic_result()
+            case "calculate":
+                return self._slots.number_result()
+            case "python" if "plt." in pattern.arguments["code"]:
+                return "picture saved as figure-1.png"
+            case "python":
+                return self._slots.printed_result()
+            case "read_file" if is_chain and any("<result>*" in str(c.arguments) for c in intent.calls):
+                return str(self._rng.randint(0, 9999))
+            case "read_file":
+                return self._slots.file_result()
+            case "list_files":
+                return self._slots.listing_result()
+            case _:
+                return "saved"
+
+    def _answer(self, intent: Intent, values: dict[str, Value]) -> str:
+        template = self._rng.choice(intent.answers)
+        for slot in ("result", "result1", "result2", "result3"):
+            text = values[slot].shown if slot in values else ""
+            if f"<{slot}>" in template and len(text.split()) > MOST_WORDS_COPIED:
+                head = " ".join(text.split()[:20])
+                return self._rng.choice(LONG_REPLIES).replace("<result>", head)
+        return self._filled(template, values, exact=False)
+
+    def _fail(self, dialogue: Dialogue, tool: str, arguments: JsonObject) -> None:
+        path = arguments.get("path", "")
+        word = self._slots.word()
+        error = self._rng.choice({
+            "calculate": [f"cannot read the expression {arguments.get('expression')!r}",
+                          "this is too large to work out", "division by zero",
+                          f"unknown name {word!r}"],
+            "python": [f"NameError: name '{word}' is not defined", "ZeroDivisionError: division by zero",
+                       "SyntaxError: invalid syntax", f"ModuleNotFoundError: No module named '{word}'",
+                       "the code was stopped after 30 s", f"ValueError: {self._slots.phrase(2, 5)}"],
+            "read_file": [f"there is no file {path!r}", f"{path!r} is not a text file",
+                          f"{path!r} is outside the workspace"],
+            "list_files": [f"there is no folder {path!r}", f"{path!r} is outside the workspace"],
+            "write_file": [f"{path!r} is outside the workspace", f"{path!r} is a folder",
+                           "the disk is full"],
+        }[tool])  # fmt: skip
+        self._call(dialogue, tool, arguments, f"error: {error}")
+        self._say(dialogue, self._rng.choice(FAILURE_REPLIES).replace("<error>", error))
+
+    def _call(self, dialogue: Dialogue, tool: str, arguments: JsonObject, result: str) -> None:
+        call = ToolCall(f"call-{len(dialogue.messages)}", tool, arguments)
+        dialogue.messages.append(Message(Role.ASSISTANT, calls=(call,)))
+        dialogue.messages.append(Message(Role.TOOL, result))
+
+    def _say(self, dialogue: Dialogue, text: str) -> None:
+        dialogue.messages.append(Message(Role.ASSISTANT, text))
+
+    # Copying, and tools of other people ------------------------------------
+
+    def _copying(self) -> Dialogue:
+        dialogue = Dialogue(self._table() if self._rng.random() < 0.3 else [])
+        for _ in range(self._rng.randint(2, 5)):
+            if self._rng.random() < 0.5:
+                text = self._rng.choice([self._slots.phrase(2, 9), self._slots.path(),
+                                         self._slots.letters(4, 20), self._slots.sentence()])  # fmt: skip
+                verb = self._rng.choice(["Repeat", "repeat after me", "echo", "Copy this", "say again"])
+                request, reply = f"{verb}: {text}", text
+            else:
+                keys = [self._slots.word() for _ in range(self._rng.randint(2, 6))]
+                pairs = {key: str(self._rng.choice([self._slots.number().exact, self._slots.word(),
+                                                    self._slots.path()])) for key in keys}  # fmt: skip
+                key = self._rng.choice(list(pairs))
+                listed = "\n".join(f"{k} = {v}" for k, v in pairs.items())
+                request, reply = f"{listed}\nvalue of {key}", pairs[key]
+            dialogue.messages.append(Message(Role.USER, request))
+            self._say(dialogue, reply)
+        return dialogue
+
+    def _service(self) -> Dialogue:
+        """A dialogue with a service's own tools, up to its first call (Schema-Guided Dialogue)."""
+        row = self._rng.choice(self._service_dialogues)
+        tools = [ToolSpec(**tool) for tool in row["tools"]]
+        self._rng.shuffle(tools)
+        dialogue = Dialogue(tools)
+        for message in row["messages"]:
+            if calls := message.get("tool_calls"):
+                call = ToolCall("call-0", calls[0]["name"], calls[0]["arguments"])
+                dialogue.messages.append(Message(Role.ASSISTANT, calls=(call,)))
+                break
+            dialogue.messages.append(Message(Role(message["role"]), message["content"]))
+        return dialogue
+
+    def _single(self) -> Dialogue:
+        """One request with calls to tools of the Seal-Tools catalogue, among distractors."""
+        row = self._rng.choice(self._single_requests)
+        tools = [self._others_by_name[call["name"]] for call in row["calls"]]
+        tools += self._rng.sample(self._others, self._rng.randint(0, 2))
+        tools = list({tool.name: tool for tool in tools}.values())
+        self._rng.shuffle(tools)
+        calls = tuple(ToolCall(f"call-{i}", c["name"], c["arguments"]) for i, c in enumerate(row["calls"]))
+        messages = [Message(Role.USER, row["user"]), Message(Role.ASSISTANT, calls=calls)]
+        return Dialogue(tools, messages)
+
+
+def _sentences(data: Path) -> Sequence[str]:
+    requests = [row["user"] for row in read_json_lines(data / "clinc.jsonl.gz")]
+    problems = [
+        sentence
+        for row in read_json_lines(data / "gsm8k_train.jsonl.gz")
+        for sentence in re.split(r"(?<=[.?]) ", row["question"])
+    ]
+    return [" ".join(text.split()) for text in requests + problems if text.strip()]
+
+
+def _outside_slots(request: str, change: Any) -> str:
+    parts = re.split(r"(<\w+>)", request)
+    return "".join(part if SLOT.fullmatch(part) else change(part) for part in parts)
+
+
+def _exact_number(result: str) -> str:
+    """Return the part of a drawn result that a later expression takes up: `2/3 ≈ 0.67` is `2/3`."""
+    return re.sub(r" ≈ [-0-9.e+]+", "", result)

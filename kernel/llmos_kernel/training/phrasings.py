@@ -1,0 +1,93 @@
+"""Reads the phrasing files; their format is described in `phrasings/README.md`.
+
+Knows nothing of how slots are filled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "phrasings"
+HELD_OUT_SHARE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CallPattern:
+    """A call whose argument strings hold slots."""
+
+    tool: str
+    arguments: dict[str, str]
+
+
+@dataclass(slots=True)
+class Intent:
+    """Requests that mean the same: a chain of calls (none for talk) and what is said after."""
+
+    file: str
+    calls: list[CallPattern] = field(default_factory=list[CallPattern])
+    answers: list[str] = field(default_factory=list[str])
+    requests: list[str] = field(default_factory=list[str])
+
+    @property
+    def needs_previous(self) -> bool:
+        return any("<previous>" in value for c in self.calls for value in c.arguments.values())
+
+    @property
+    def asks_back(self) -> bool:
+        """Whether the reply is a question; such a request is complete once there is a result."""
+        return not self.calls and any(answer.endswith("?") for answer in self.answers)
+
+
+def is_held_out(request: str) -> bool:
+    """Whether a phrasing belongs to validation: one in `HELD_OUT_SHARE`, by its hash."""
+    return hashlib.sha256(request.encode()).digest()[0] % HELD_OUT_SHARE == 0
+
+
+def read_intents(folder: Path = FOLDER) -> list[Intent]:
+    """Return the intents of all phrasing files, in the order of file names and lines.
+
+    Raises:
+        ValueError: a line is not in the format; the message names file and line.
+    """
+    return [intent for path in sorted(folder.glob("*.txt")) for intent in _read_file(path)]
+
+
+def _read_file(path: Path) -> Iterator[Intent]:
+    defaults: list[str] = []
+    intent: Intent | None = None
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        if line.startswith("=> "):
+            if intent is None or intent.requests:
+                if intent is not None:
+                    yield _completed(intent, defaults)
+                intent = Intent(path.stem)
+            intent.calls.extend(_call_patterns(line, f"{path.name}:{number}"))
+        elif line.startswith("<= "):
+            (defaults if intent is None else intent.answers).append(line[3:])
+        elif intent is None:
+            raise ValueError(f"{path.name}:{number}: a request before the first '=>'")
+        else:
+            intent.requests.append(line.replace("\\n", "\n"))
+    if intent is not None:
+        yield _completed(intent, defaults)
+
+
+def _completed(intent: Intent, defaults: list[str]) -> Intent:
+    intent.answers = intent.answers or defaults
+    return intent
+
+
+def _call_patterns(line: str, place: str) -> list[CallPattern]:
+    tool, _, arguments = line[3:].partition(" ")
+    if tool == "none":
+        return []
+    try:
+        return [CallPattern(tool, json.loads(arguments))]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place}: the call is not valid JSON: {error}") from error
