@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = Mapping[str, Json]
 
 
@@ -100,3 +101,39 @@ class Message:
     content: str = ""
     calls: tuple[ToolCall, ...] = field(default=())
     label: Label = Label.TRUSTED
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What a tool may know of the process that calls it. `workspace` is an absolute folder."""
+
+    pid: int
+    workspace: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a tool gives back: text for the model, and files it made, relative to the workspace."""
+
+    text: str
+    files: tuple[str, ...] = ()
+
+
+class Driver(Protocol):
+    """A tool as the kernel sees it."""
+
+    @property
+    def spec(self) -> ToolSpec: ...
+
+    async def call(self, arguments: JsonObject, context: CallContext) -> Output:
+        """Run one call whose arguments satisfy the schema. Cancellation must end the work.
+
+        Raises:
+            ToolFailed: it cannot be done; the model reads why and adapts.
+            RetryCall: the arguments are wrong in a way that the schema cannot say.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back what the tool holds. Called once, also when it was never called."""
+        ...

@@ -27,12 +27,14 @@ class Frame:
 class Dialect:
     """How one model family writes a conversation.
 
-    `stop` is the control literal with which the model ends its step; `results` frames the group of
+    `controls` are the literals that must be single tokens of a checkpoint. `stop` is the literal with
+    which the model ends its step; `results` frames the group of
     consecutive tool results, each of which has the frame of the tool role. `call` frames a call's
-    JSON object; its first and last non-blank literals must be single tokens of the checkpoint.
+    JSON object.
     """
 
     name: str
+    controls: tuple[str, ...]
     frames: dict[Role, Frame]
     results: Frame
     call: Frame
@@ -58,8 +60,11 @@ class Dialect:
         return f"{system_prompt}\n\n{self.tool_table(specs)}" if specs else system_prompt
 
 
+HERMES_CALL = ("<tool_call>", "</tool_call>")
+
 EMBEDDED = Dialect(
     name="embedded",
+    controls=("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>", *HERMES_CALL),
     frames={
         Role.SYSTEM: Frame("<|system|>", "<|end|>"),
         Role.USER: Frame("<|user|>", "<|end|>"),
@@ -75,6 +80,7 @@ EMBEDDED = Dialect(
 
 HERMES = Dialect(
     name="hermes",
+    controls=("<|im_start|>", "<|im_end|>", *HERMES_CALL),
     frames={
         Role.SYSTEM: Frame("<|im_start|>system\n", "<|im_end|>\n"),
         Role.USER: Frame("<|im_start|>user\n", "<|im_end|>\n"),

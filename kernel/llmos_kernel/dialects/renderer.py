@@ -42,14 +42,17 @@ class Renderer:
         self.dialect = dialect
         self._tokenizer = tokenizer
         self._plain = without_control_tokens(tokenizer)
-        self.call_open_id = self._control_id(dialect.call_open)
-        self.call_close_id = self._control_id(dialect.call_close)
-        self.stop_id = self._control_id(dialect.stop)
-        added = tokenizer.get_added_tokens_decoder()
-        self.control_ids = frozenset(added)
-        self._control_text = {token_id: token.content for token_id, token in added.items()}
+        self.call_open_id = self.control_id(dialect.call_open)
+        self.call_close_id = self.control_id(dialect.call_close)
+        self.stop_id = self.control_id(dialect.stop)
+        self.control_ids = frozenset(tokenizer.get_added_tokens_decoder())
 
-    def _control_id(self, literal: str) -> int:
+    def control_id(self, literal: str) -> int:
+        """Return the id of a control token.
+
+        Raises:
+            ModelError: the tokenizer does not have it as one token.
+        """
         ids = self._tokenizer.encode(literal, add_special_tokens=False).ids
         if len(ids) != 1:
             raise ModelError(
@@ -107,9 +110,6 @@ class Renderer:
         """Decode ids for people; control tokens are left out."""
         return self._plain.decode([i for i in ids if i not in self.control_ids])
 
-    def control_text(self, token_id: int) -> str:
-        return self._control_text[token_id]
-
 
 def detect_dialect(tokenizer: Tokenizer, *, name: str | None = None) -> Dialect:
     """Return the named dialect, or the first whose control literals the tokenizer has.
@@ -123,9 +123,7 @@ def detect_dialect(tokenizer: Tokenizer, *, name: str | None = None) -> Dialect:
             raise ModelError(f"unknown dialect {name!r}; known are {', '.join(known)}")
         return known[name]
     for dialect in DIALECTS:
-        literals = (dialect.call_open, dialect.call_close, dialect.stop)
-        first_control = dialect.frames[Role.USER].open.split("\n")[0]
-        if all(tokenizer.token_to_id(text) is not None for text in (*literals, first_control)):
+        if all(tokenizer.token_to_id(literal) is not None for literal in dialect.controls):
             return dialect
     raise ModelError(
         f"no known dialect fits the checkpoint's tokens; known are {', '.join(known)}. "

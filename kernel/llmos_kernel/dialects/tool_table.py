@@ -25,7 +25,7 @@ def openai_schema(spec: ToolSpec) -> dict[str, Any]:
 
 
 def hermes_table(specs: Sequence[ToolSpec]) -> str:
-    """Write tools as Hermes, Qwen2.5 and Qwen3 were trained to read them (Qwen3's chat template)."""
+    """Write tools as Hermes, Qwen2.5 and Qwen3 were trained to read them (their chat template)."""
     lines = "".join("\n" + json.dumps(openai_schema(spec), ensure_ascii=False) for spec in specs)
     return (
         "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
@@ -38,7 +38,7 @@ def hermes_table(specs: Sequence[ToolSpec]) -> str:
 
 
 def compact_table(specs: Sequence[ToolSpec]) -> str:
-    """Write tools in the embedded model's short form: a line for the tool, one for each argument."""
+    """Write tools in the embedded model's short form: a line a tool, a line an argument."""
     return "\n".join(_compact_tool(spec) for spec in specs)
 
 

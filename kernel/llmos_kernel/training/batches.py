@@ -70,9 +70,7 @@ def batches(
     """Yield batches without end; a dialogue longer than a row is cut at its end."""
     pool: list[Sample] = []
     while True:
-        yield _batch(
-            [_row(pool, dialogues, renderer, length) for _ in range(rows)], length, pad_id
-        )
+        yield _batch([_row(pool, dialogues, renderer, length) for _ in range(rows)], length, pad_id)
 
 
 def _row(

@@ -79,7 +79,9 @@ class DialogueMaker:
     def __init__(self, data: Path, *, seed: int, held_out: bool = False) -> None:
         self._rng = random.Random(seed)
         self._builtin = {tool.name: tool for tool in load_builtin_tools()}
-        self._others = [ToolSpec(**row) for row in read_json_lines(data / "sealtools_tools.jsonl.gz")]
+        self._others = [
+            ToolSpec(**row) for row in read_json_lines(data / "sealtools_tools.jsonl.gz")
+        ]
         self._others_by_name = {tool.name: tool for tool in self._others}
         self._service_dialogues = list(
             itertools.islice(read_json_lines(data / "sgd.jsonl.gz"), 0, 6000, 2)
@@ -138,7 +140,12 @@ class DialogueMaker:
         return tools
 
     def _turn(
-        self, dialogue: Dialogue, intent: Intent, request: str, names: set[str], previous: str | None
+        self,
+        dialogue: Dialogue,
+        intent: Intent,
+        request: str,
+        names: set[str],
+        previous: str | None,
     ) -> str | None:
         values: dict[str, Value] = {"previous": Value("", _exact_number(previous or ""))}
         text = self._filled(self._varied(request), values, exact=False)
@@ -181,7 +188,9 @@ class DialogueMaker:
             return text
         at = self._rng.randrange(1, len(text) - 2)
         swapped = text[:at] + text[at + 1] + text[at] + text[at + 2 :]
-        return self._rng.choice([text[:at] + text[at + 1 :], text[:at] + text[at] + text[at:], swapped])
+        return self._rng.choice(
+            [text[:at] + text[at + 1 :], text[:at] + text[at] + text[at:], swapped]
+        )
 
     def _filled(self, pattern: str, values: dict[str, Value], *, exact: bool) -> str:
         """Fill a pattern's slots, drawing those that have no value yet."""
@@ -214,7 +223,9 @@ class DialogueMaker:
                 return "picture saved as figure-1.png"
             case "python":
                 return self._slots.printed_result()
-            case "read_file" if is_chain and any("<result>*" in str(c.arguments) for c in intent.calls):
+            case "read_file" if is_chain and any(
+                "<result>*" in str(c.arguments) for c in intent.calls
+            ):
                 return str(self._rng.randint(0, 9999))
             case "read_file":
                 return self._slots.file_result()
@@ -235,19 +246,28 @@ class DialogueMaker:
     def _fail(self, dialogue: Dialogue, tool: str, arguments: JsonObject) -> None:
         path = arguments.get("path", "")
         word = self._slots.word()
-        error = self._rng.choice({
-            "calculate": [f"cannot read the expression {arguments.get('expression')!r}",
-                          "this is too large to work out", "division by zero",
-                          f"unknown name {word!r}"],
-            "python": [f"NameError: name '{word}' is not defined", "ZeroDivisionError: division by zero",
-                       "SyntaxError: invalid syntax", f"ModuleNotFoundError: No module named '{word}'",
-                       "the code was stopped after 30 s", f"ValueError: {self._slots.phrase(2, 5)}"],
-            "read_file": [f"there is no file {path!r}", f"{path!r} is not a text file",
-                          f"{path!r} is outside the workspace"],
-            "list_files": [f"there is no folder {path!r}", f"{path!r} is outside the workspace"],
-            "write_file": [f"{path!r} is outside the workspace", f"{path!r} is a folder",
-                           "the disk is full"],
-        }[tool])  # fmt: skip
+        expression = arguments.get("expression")
+        outside = f"{path!r} is outside the workspace"
+        errors = {
+            "calculate": [
+                f"cannot read the expression {expression!r}",
+                "this is too large to work out",
+                "division by zero",
+                f"unknown name {word!r}",
+            ],
+            "python": [
+                f"NameError: name '{word}' is not defined",
+                "ZeroDivisionError: division by zero",
+                "SyntaxError: invalid syntax",
+                f"ModuleNotFoundError: No module named '{word}'",
+                "the code was stopped after 30 s",
+                f"ValueError: {self._slots.phrase(2, 5)}",
+            ],
+            "read_file": [f"there is no file {path!r}", f"{path!r} is not a text file", outside],
+            "list_files": [f"there is no folder {path!r}", outside],
+            "write_file": [outside, f"{path!r} is a folder", "the disk is full"],
+        }
+        error = self._rng.choice(errors[tool])
         self._call(dialogue, tool, arguments, f"error: {error}")
         self._say(dialogue, self._rng.choice(FAILURE_REPLIES).replace("<error>", error))
 
@@ -265,20 +285,25 @@ class DialogueMaker:
         dialogue = Dialogue(self._table() if self._rng.random() < 0.3 else [])
         for _ in range(self._rng.randint(2, 5)):
             if self._rng.random() < 0.5:
-                text = self._rng.choice([self._slots.phrase(2, 9), self._slots.path(),
-                                         self._slots.letters(4, 20), self._slots.sentence()])  # fmt: skip
-                verb = self._rng.choice(["Repeat", "repeat after me", "echo", "Copy this", "say again"])
+                texts = (self._slots.phrase(2, 9), self._slots.path(), self._slots.letters(4, 20))
+                text = self._rng.choice((*texts, self._slots.sentence()))
+                verb = self._rng.choice(
+                    ["Repeat", "repeat after me", "echo", "Copy this", "say again"]
+                )
                 request, reply = f"{verb}: {text}", text
             else:
                 keys = [self._slots.word() for _ in range(self._rng.randint(2, 6))]
-                pairs = {key: str(self._rng.choice([self._slots.number().exact, self._slots.word(),
-                                                    self._slots.path()])) for key in keys}  # fmt: skip
+                pairs = {key: self._short_value() for key in keys}
                 key = self._rng.choice(list(pairs))
                 listed = "\n".join(f"{k} = {v}" for k, v in pairs.items())
                 request, reply = f"{listed}\nvalue of {key}", pairs[key]
             dialogue.messages.append(Message(Role.USER, request))
             self._say(dialogue, reply)
         return dialogue
+
+    def _short_value(self) -> str:
+        slots = self._slots
+        return self._rng.choice([slots.number().exact, slots.word(), slots.path()])
 
     def _service(self) -> Dialogue:
         """A dialogue with a service's own tools, up to its first call (Schema-Guided Dialogue)."""
@@ -301,7 +326,9 @@ class DialogueMaker:
         tools += self._rng.sample(self._others, self._rng.randint(0, 2))
         tools = list({tool.name: tool for tool in tools}.values())
         self._rng.shuffle(tools)
-        calls = tuple(ToolCall(f"call-{i}", c["name"], c["arguments"]) for i, c in enumerate(row["calls"]))
+        calls = tuple(
+            ToolCall(f"call-{i}", c["name"], c["arguments"]) for i, c in enumerate(row["calls"])
+        )
         messages = [Message(Role.USER, row["user"]), Message(Role.ASSISTANT, calls=calls)]
         return Dialogue(tools, messages)
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from tokenizers import Tokenizer
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from llmos_kernel.dialects.dialect import EMBEDDED
 from llmos_kernel.dialects.renderer import Renderer
@@ -68,7 +68,7 @@ class Run:
 def main() -> None:
     settings = _arguments()
     torch.set_num_threads(1)
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1:
         dist.init_process_group("gloo")
     settings.out.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ def _data(run: Run, *, held_out: bool = False) -> Iterator[Batch]:
     settings = run.settings
     seed = settings.seed + 1000 * run.step + run.rank + (500 if held_out else 0)
     maker = DialogueMaker(settings.data, seed=seed, held_out=held_out)
-    pad_id = run.model.config.pad_token_id
+    pad_id = run.renderer.control_id("<|pad|>")
     rows = settings.rows // run.world
     return batches(iter(maker), run.renderer, rows=rows, length=settings.length, pad_id=pad_id)
 
@@ -265,6 +265,15 @@ def export(run: Run) -> None:
     folder = run.settings.out / "model"
     run.model.to(torch.bfloat16).save_pretrained(folder)  # pyright: ignore
     shutil.copy(run.settings.out / "tokenizer.json", folder)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"),
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
+        clean_up_tokenization_spaces=False,
+        model_max_length=run.model.config.max_position_embeddings,
+        chat_template=(Path(__file__).parent / "chat_template.jinja").read_text(),
+    )
+    tokenizer.save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -69,8 +69,8 @@ class Slots:
         self._words = words
         self._sentences = sentences
         self._makers: dict[str, Callable[[], Value]] = {
-            **{slot: self.number for slot in ("a", "b", "c", "d")},
-            **{slot: self.small_number for slot in ("n", "m", "k")},
+            **dict.fromkeys(("a", "b", "c", "d"), self.number),
+            **dict.fromkeys(("n", "m", "k"), self.small_number),
             "N": self.large_number,
             "p": lambda: same(self.rng.choice(["5", "7.5", str(self.rng.randint(1, 99))])),
             "expr": self.expression,
@@ -107,7 +107,8 @@ class Slots:
     def random_word(self) -> str:
         syllables = self.rng.randint(1, 3)
         word = "".join(
-            self.rng.choice("bcdfghjklmnprstvwz") + self.rng.choice("aeiou")
+            self.rng.choice("bcdfghjklmnprstvwz")
+            + self.rng.choice("aeiou")
             + self.rng.choice(["", "", "n", "r", "s", "t", "l", "x", "mp"])
             for _ in range(syllables)
         )
@@ -178,7 +179,11 @@ class Slots:
         if roll < 0.65:
             return word
         second = self.rng.choice(
-            [self.rng.choice(FILE_WORDS), self.word().replace("'", ""), str(self.rng.randint(1, 2030))]
+            [
+                self.rng.choice(FILE_WORDS),
+                self.word().replace("'", ""),
+                str(self.rng.randint(1, 2030)),
+            ]
         )
         return f"{word}{self.rng.choice(['_', '-', '', '.'])}{second}"
 
@@ -307,8 +312,16 @@ class Slots:
         inner = self.rng.choice(["x", "x", f"{self.rng.randint(2, 9)}*x", "x**2"])
         head = self.rng.choice(["sin", "cos", "tan", "exp", "log", "sqrt"])
         other = self.rng.choice(
-            ["", f"+{self.rng.randint(1, 9)}", "+x", "*x", "+x**2", f"*x**{self.rng.randint(2, 5)}",
-             f"-{self.rng.randint(2, 9)}*x", f"/{self.rng.randint(2, 9)}"]
+            [
+                "",
+                f"+{self.rng.randint(1, 9)}",
+                "+x",
+                "*x",
+                "+x**2",
+                f"*x**{self.rng.randint(2, 5)}",
+                f"-{self.rng.randint(2, 9)}*x",
+                f"/{self.rng.randint(2, 9)}",
+            ]
         )
         exact = f"{head}({inner}){other}"
         shown = exact.replace("**", self.rng.choice(["^", "**"]))
@@ -345,9 +358,12 @@ class Slots:
         """A result of a sum as `calculate` writes it; right or not, since answers only copy it."""
         roll = self.rng.random()
         if roll < 0.6:
-            return str(self.rng.randint(-999 if roll < 0.1 else 0, self.rng.choice([99, 9999, 10**7])))
+            return str(
+                self.rng.randint(-999 if roll < 0.1 else 0, self.rng.choice([99, 9999, 10**7]))
+            )
         if roll < 0.85:
-            return f"{self.rng.uniform(0, self.rng.choice([1, 100, 10_000])):.{self.rng.randint(1, 6)}f}"
+            number = self.rng.uniform(0, self.rng.choice([1, 100, 10_000]))
+            return f"{number:.{self.rng.randint(1, 6)}f}"
         numerator, denominator = self.rng.randint(1, 99), self.rng.randint(2, 99)
         return f"{numerator}/{denominator} ≈ {numerator / denominator:.6g}"
 
@@ -392,7 +408,9 @@ class Slots:
         if roll < 0.88:
             return self.code()
         if roll < 0.94:
-            rows = [f"{self.word()},{self.rng.randint(0, 999)}" for _ in range(self.rng.randint(1, 4))]
+            rows = [
+                f"{self.word()},{self.rng.randint(0, 999)}" for _ in range(self.rng.randint(1, 4))
+            ]
             return "\n".join(["name,value", *rows])
         return " ".join(self.sentence() for _ in range(self.rng.randint(4, 8)))
 

@@ -1,4 +1,4 @@
-"""Trains the embedded model's tokenizer: byte-level BPE whose tokens never hold a space and a letter.
+"""Trains the embedded model's tokenizer: byte-level BPE that keeps spaces apart from letters.
 
 A word is then the same tokens wherever it stands (after a space, a quote or a slash), so copying
 is one to one. The finished file names the pre-tokenizer that llama.cpp calls `smollm`; since no

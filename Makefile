@@ -1,0 +1,70 @@
+# run, test, lint, evaluate, train, doctor: each creates what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= ../shared/data
+RUN_FOLDER ?= runs/embedded
+STEPS ?= 3400
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: run test lint evaluate train doctor clean
+
+run: $(VENV)/installed $(VENV)/system-packages
+ifdef TASK
+	@$(BIN)/llmos run "$$TASK"
+else
+	@$(BIN)/llmos
+endif
+
+export TASK
+
+test: $(VENV)/installed-dev $(VENV)/system-packages
+	$(BIN)/pytest $(TESTS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+evaluate: $(VENV)/installed
+	$(BIN)/llmos eval tests/evaluation/core.jsonl
+	$(BIN)/llmos eval tests/evaluation/dialogues.jsonl
+
+# Two processes with one compute thread each: faster than one with two.
+train: $(VENV)/installed-dev
+	nice -n 19 $(BIN)/torchrun --nproc-per-node 2 -m llmos_kernel.training.recipe \
+	    --data $(DATA) --out $(RUN_FOLDER) --steps $(STEPS)
+
+doctor: $(VENV)/installed
+	@$(BIN)/llmos doctor
+
+# PyTorch first, at the tested version; a plain `torch` may pull gigabytes of CUDA.
+$(VENV)/torch: constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	    { echo "no virtual environment could be made: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing llmos into $(VENV) (once; some minutes) ..." >&2
+	@$(BIN)/pip install --quiet --upgrade "pip>=25" "setuptools<81"
+	@$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	@touch $@
+
+$(VENV)/installed: $(VENV)/torch pyproject.toml
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[all]"
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+# What tools need of the system: installed where we may, else the command is printed.
+$(VENV)/system-packages: | $(VENV)/torch
+	@if command -v bwrap >/dev/null; then touch $@; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing bubblewrap ..." >&2; \
+	    { apt-get update -qq && apt-get install -y -qq bubblewrap; } >/dev/null && touch $@; \
+	else echo "The python tool needs bubblewrap: sudo apt-get install bubblewrap" >&2; fi
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""Model steps: the seam (`base`) and what stands behind it."""

@@ -1,0 +1,1 @@
+"""The in-process engine: checkpoints in the Hugging Face form, run by plain PyTorch."""

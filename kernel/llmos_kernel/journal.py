@@ -1,0 +1,214 @@
+"""The append-only record of all that happens, in SQLite (WAL), and blobs by content hash.
+
+Knows no process state beyond what its events say. Every view (`ps`, `strace`) is a query here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmos_kernel.errors import StateError
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE processes (
+    pid INTEGER PRIMARY KEY AUTOINCREMENT,
+    task TEXT NOT NULL,
+    model TEXT NOT NULL,
+    kernel_pid INTEGER NOT NULL,
+    kernel_start TEXT NOT NULL,
+    time REAL NOT NULL
+);
+CREATE TABLE events (
+    pid INTEGER NOT NULL REFERENCES processes,
+    seq INTEGER NOT NULL,
+    time REAL NOT NULL,
+    kind TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (pid, seq)
+) WITHOUT ROWID;
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEvent:
+    """One event of one process; `seq` counts from 0 within the process, `time` is Unix time."""
+
+    pid: int
+    seq: int
+    time: float
+    kind: str
+    body: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "event": self.kind,
+            **self.body,
+            "pid": self.pid,
+            "seq": self.seq,
+            "time": self.time,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """What the journal knows of a process. `is_kernel_alive` is meaningful on this machine only."""
+
+    pid: int
+    state: str
+    exit_status: str | None
+    task: str
+    model: str
+    time: float
+    is_kernel_alive: bool
+
+
+class Journal:
+    """One writer connection. Use from one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the journal, making it where there is none.
+
+        Raises:
+            StateError: the file cannot be written, is not a journal, or is of a newer version.
+        """
+        self.path = path
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+            path.chmod(0o600)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("BEGIN IMMEDIATE")
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in SCHEMA.split(";"):
+                self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._connection.execute("COMMIT")
+        if version > SCHEMA_VERSION:
+            raise StateError(f"{self.path} was written by a newer llmos; update llmos")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def add_process(self, task: str, model: str) -> int:
+        """Record a new process, durably, and return its pid; pids are never used again."""
+        with _explained(self.path):
+            self._set_durable(True)
+            cursor = self._connection.execute(
+                "INSERT INTO processes (task, model, kernel_pid, kernel_start, time)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (task, model, os.getpid(), _start_mark(os.getpid()), time.time()),
+            )
+        if cursor.lastrowid is None:
+            raise StateError(f"{self.path} gave no pid")
+        return cursor.lastrowid
+
+    def append(
+        self, pid: int, kind: str, body: dict[str, Any], *, is_durable: bool = False
+    ) -> JournalEvent:
+        """Append an event. A durable one is on the disk when this returns (`synchronous=FULL`)."""
+        now = time.time()
+        text = json.dumps(body, ensure_ascii=True)
+        with _explained(self.path):
+            self._set_durable(is_durable)
+            row = self._connection.execute(
+                "INSERT INTO events SELECT ?1, COALESCE(MAX(seq) + 1, 0), ?2, ?3, ?4"
+                " FROM events WHERE pid = ?1 RETURNING seq",
+                (pid, now, kind, text),
+            ).fetchone()
+        return JournalEvent(pid, row[0], now, kind, body)
+
+    def _set_durable(self, is_durable: bool) -> None:
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+
+    def store_blob(self, data: bytes) -> str:
+        """Keep data under its SHA-256, which is returned in hexadecimal."""
+        digest = hashlib.sha256(data).hexdigest()
+        with _explained(self.path):
+            self._connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?)", (digest, data))
+        return digest
+
+    def blob(self, digest: str) -> bytes:
+        """Return a blob by its hash or a unique beginning of it.
+
+        Raises:
+            StateError: there is none, or more than one.
+        """
+        rows = self._connection.execute(
+            "SELECT data FROM blobs WHERE digest GLOB ? || '*' LIMIT 2", (digest,)
+        ).fetchall()
+        if len(rows) != 1:
+            raise StateError(f"there is no single blob {digest!r}")
+        return rows[0][0]
+
+    def events(self, pid: int) -> Iterator[JournalEvent]:
+        """Yield a process's events in order.
+
+        Raises:
+            StateError: there is no such process.
+        """
+        if not self._connection.execute("SELECT 1 FROM processes WHERE pid = ?", (pid,)).fetchone():
+            raise StateError(f"there is no process {pid}; `llmos ps --all` lists them")
+        rows = self._connection.execute(
+            "SELECT pid, seq, time, kind, body FROM events WHERE pid = ? ORDER BY seq", (pid,)
+        )
+        for pid_, seq, moment, kind, body in rows:
+            yield JournalEvent(pid_, seq, moment, kind, json.loads(body))
+
+    def processes(self) -> list[ProcessRecord]:
+        """Return all processes, oldest first, in the state that their last events give."""
+        rows = self._connection.execute(
+            "SELECT p.pid, p.task, p.model, p.time, p.kernel_pid, p.kernel_start,"
+            " (SELECT body FROM events e WHERE e.pid = p.pid AND e.kind = 'state'"
+            "  ORDER BY seq DESC LIMIT 1)"
+            " FROM processes p ORDER BY p.pid"
+        ).fetchall()
+        return [_record(row) for row in rows]
+
+
+def _record(row: tuple[Any, ...]) -> ProcessRecord:
+    pid, task, model, moment, kernel_pid, kernel_start, state_body = row
+    body: dict[str, Any] = json.loads(state_body) if state_body else {"state": "NEW"}
+    is_alive = _start_mark(kernel_pid) == kernel_start
+    return ProcessRecord(pid, body["state"], body.get("exit"), task, model, moment, is_alive)
+
+
+def _start_mark(kernel_pid: int) -> str:
+    """Return what tells one life of a host pid from the next: boot and start time, else ''."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        fields = Path(f"/proc/{kernel_pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    is_zombie = fields[0] == "Z"
+    return "" if is_zombie else f"{boot}:{fields[19]}"
+
+
+@contextmanager
+def _explained(path: Path) -> Generator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise StateError(
+            f"the journal {path} cannot be used ({error}); free space or mend its "
+            "permissions, or set LLMOS_HOME to another folder"
+        ) from error
+    except OSError as error:
+        raise StateError(
+            f"the state folder {path.parent} cannot be used ({error.strerror}); make it writable, "
+            "or set LLMOS_HOME to another folder"
+        ) from error

@@ -1,0 +1,82 @@
+"""The system call table: which tools there are, and whether a call fits its tool.
+
+Knows neither how a call is run nor who makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, best_match
+
+from llmos_kernel.abi import Driver, JsonObject, ToolSpec
+from llmos_kernel.errors import ConfigError, RetryCall
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedDriver:
+    """A driver and who brought it, for messages: a package, a file, a caller."""
+
+    driver: Driver
+    owner: str
+
+
+class SyscallTable:
+    """Tools by name, in the stable order in which the model reads them."""
+
+    def __init__(self, drivers: Iterable[OwnedDriver]) -> None:
+        """Check and take over the drivers.
+
+        Raises:
+            ConfigError: two tools have one name, or a schema is not valid.
+        """
+        self._owners: dict[str, str] = {}
+        self._drivers: dict[str, Driver] = {}
+        self._validators: dict[str, Draft202012Validator] = {}
+        for owned in drivers:
+            self._add(owned.driver, owned.owner)
+        self.specs: tuple[ToolSpec, ...] = tuple(
+            self._drivers[name].spec for name in sorted(self._drivers)
+        )
+
+    def _add(self, driver: Driver, owner: str) -> None:
+        name = driver.spec.name
+        if name in self._drivers:
+            raise ConfigError(
+                f"two tools are called {name!r}: one from {self._owners[name]}, "
+                f"one from {owner}; rename or remove one"
+            )
+        try:
+            Draft202012Validator.check_schema(dict(driver.spec.parameters))
+        except SchemaError as error:
+            raise ConfigError(
+                f"the tool {name!r} from {owner} has an invalid schema: {error.message}"
+            ) from error
+        self._owners[name] = owner
+        self._drivers[name] = driver
+        self._validators[name] = Draft202012Validator(dict(driver.spec.parameters))
+
+    def owner(self, name: str) -> str:
+        return self._owners[name]
+
+    def check(self, name: str, arguments: JsonObject) -> Driver:
+        """Return the driver that a call is meant for.
+
+        Raises:
+            RetryCall: there is no such tool, or the arguments do not fit its schema.
+        """
+        if name not in self._drivers:
+            raise RetryCall(
+                f"there is no tool {name!r}; the tools are {', '.join(self._drivers) or 'none'}"
+            )
+        problem = best_match(self._validators[name].iter_errors(dict(arguments)))
+        if problem is not None:
+            where = ".".join(str(part) for part in problem.absolute_path)
+            raise RetryCall(f"{name}: {f'{where}: ' if where else ''}{problem.message}")
+        return self._drivers[name]
+
+    async def close(self) -> None:
+        for driver in self._drivers.values():
+            await driver.close()

@@ -1,0 +1,5 @@
+"""`python -m llmos` is `llmos`."""
+
+from llmos.cli import main
+
+main()

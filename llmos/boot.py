@@ -1,0 +1,161 @@
+"""The composition root: settings in, a running kernel out.
+
+The only module that imports an engine, and only once one is needed: torch loads nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmos.config import EMBEDDED_MODEL, Settings, home_path
+from llmos.plugins import discover_tools
+from llmos_kernel.dialects.renderer import Renderer, detect_dialect
+from llmos_kernel.engine.base import Engine
+from llmos_kernel.errors import LlmosError, ModelError, StateError
+from llmos_kernel.journal import Journal, JournalEvent
+from llmos_kernel.kernel import Kernel, Limits
+from llmos_kernel.policy import Approver, deny_all
+from llmos_kernel.syscalls import OwnedDriver, SyscallTable
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors"]
+
+
+def _ignore(*_: Any) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class BootOptions:
+    """What a caller adds to the settings. `report` gets lines for people, `on_loading` phases."""
+
+    tools: Sequence[OwnedDriver] = ()
+    is_dry_run: bool = False
+    approve: Approver = deny_all
+    on_event: Callable[[JournalEvent], None] = _ignore
+    on_text: Callable[[int, str], None] = _ignore
+    report: Callable[[str], None] = _ignore
+    home: Path = field(default_factory=home_path)
+
+
+def journal_path(home: Path) -> Path:
+    return home / "journal.db"
+
+
+def workspace_path(home: Path) -> Path:
+    return home / "workspace"
+
+
+@asynccontextmanager
+async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Kernel]:
+    """Run a kernel for the length of the block.
+
+    Raises:
+        ConfigError: settings or plugins are wrong.
+        ModelError: the model cannot be loaded.
+        StateError: the state folder cannot be used.
+    """
+    workspace = workspace_path(options.home)
+    try:
+        workspace.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"the state folder {options.home} cannot be used ({error.strerror}); make it writable, "
+            "or set LLMOS_HOME to another folder"
+        ) from error
+    journal = Journal(journal_path(options.home))
+    found = discover_tools(disabled=settings.tools.disabled, report=options.report)
+    table = SyscallTable([*found, *options.tools])
+    renderer, engine = load_model(settings)
+    kernel = Kernel(
+        engine,
+        renderer,
+        table,
+        journal,
+        workspace=workspace,
+        model=settings.model.path,
+        approve=options.approve,
+        limits=Limits(settings.model.max_steps, settings.model.max_step_tokens),
+        is_dry_run=options.is_dry_run,
+        on_event=options.on_event,
+        on_text=options.on_text,
+    )
+    try:
+        yield kernel
+    finally:
+        await kernel.close()
+
+
+def record_failed_start(home: Path, task: str, settings: Settings, error: LlmosError) -> None:
+    """Journal a task that could not start, so that `llmos ps` and `strace` show why.
+
+    Does nothing where the journal itself is what failed.
+    """
+    try:
+        journal = Journal(journal_path(home))
+        pid = journal.add_process(task, settings.model.path)
+        journal.append(pid, "user", {"text": task})
+        journal.append(pid, "error", {"text": str(error)})
+        journal.append(pid, "state", {"state": "ZOMBIE", "exit": "failed"})
+        journal.close()
+    except StateError:
+        return
+
+
+def load_model(settings: Settings) -> tuple[Renderer, Engine]:
+    """Load the configured checkpoint: its tokenizer, its dialect and its weights.
+
+    Raises:
+        ModelError: there is no such checkpoint, or it is damaged or of an unknown kind.
+    """
+    from tokenizers import Tokenizer
+
+    folder = model_folder(settings.model.path)
+    tokenizer_path = folder / "tokenizer.json"
+    if folder.is_dir() and (folder / "config.json").is_file() and not tokenizer_path.is_file():
+        raise ModelError(f"{str(folder)!r} has no tokenizer.json; fetch the checkpoint again")
+    from llmos_kernel.engine.torch.engine import TorchEngine
+
+    engine = TorchEngine.load(folder)
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    except Exception as error:  # the library raises a bare Exception for a damaged file
+        raise ModelError(f"{tokenizer_path} is damaged ({error}); fetch it again") from error
+    return Renderer(tokenizer, detect_dialect(tokenizer, name=settings.model.dialect)), engine
+
+
+def model_folder(name: str) -> Path:
+    """Return the folder of a checkpoint, fetching it where `name` is one of a hub (`owner/name`).
+
+    Raises:
+        ModelError: there is no such folder, and no such name or no network.
+    """
+    if name == EMBEDDED_MODEL:
+        import llmos_kernel
+
+        return Path(llmos_kernel.__file__).parent / "model"
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelError(f"{name!r} is a file; give the folder of a checkpoint")
+    if not HUB_NAME.fullmatch(name):
+        raise ModelError(f"there is no folder {name!r}; give the folder of a checkpoint")
+    return _fetched(name)
+
+
+def _fetched(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+    except Exception as error:  # network, name, permission: the library has an error for each
+        raise ModelError(
+            f"there is no folder {name!r}, and it could not be fetched from the hub "
+            f"({type(error).__name__}); check the name and the network"
+        ) from error

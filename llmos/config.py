@@ -1,0 +1,113 @@
+"""Settings: `config.toml`, then the environment (`LLMOS_<SECTION>__<NAME>`), then flags.
+
+Unknown keys fail at start. Knows no kernel and no tool.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from platformdirs import user_config_path, user_data_path
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from llmos_kernel.errors import ConfigError
+
+EMBEDDED_MODEL = "embedded"
+
+
+class ModelSettings(BaseModel):
+    """Which model is the kernel, and how far one reply may go."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str = Field(EMBEDDED_MODEL, description="'embedded', a checkpoint folder, or a hub name")
+    dialect: str | None = Field(None, description="how it writes calls; detected where not given")
+    max_step_tokens: int = Field(512, gt=0, description="the longest reply, in tokens")
+    max_steps: int = Field(12, gt=0, description="the most replies for one request")
+
+
+class ToolSettings(BaseModel):
+    """Which tools the model may call."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    disabled: list[str] = Field([], description="names of tools that are left out")
+
+
+def config_path() -> Path:
+    """Return where `config.toml` is read from; it need not exist."""
+    return user_config_path("llmos") / "config.toml"
+
+
+def home_path() -> Path:
+    """Return the folder of all state: the journal with its blobs, and the workspace."""
+    return Path(os.environ.get("LLMOS_HOME") or user_data_path("llmos")).absolute()
+
+
+class Settings(BaseSettings):
+    """All settings of llmos."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LLMOS_", env_nested_delimiter="__", extra="forbid"
+    )
+
+    model: ModelSettings = ModelSettings()  # pyright: ignore[reportCallIssue]
+    tools: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put flags before the environment before the file."""
+        file = TomlConfigSettingsSource(settings_cls, config_path())
+        return init_settings, env_settings, file
+
+
+def load_settings(**flags: dict[str, Any]) -> Settings:
+    """Read the settings; `flags` are sections of values given on the command line.
+
+    Raises:
+        ConfigError: the file is not TOML, a key is unknown, or a value does not fit.
+    """
+    try:
+        return Settings(**flags)  # pyright: ignore[reportArgumentType]
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{config_path()} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        raise ConfigError(
+            f"the setting {name!r} is wrong: {problem['msg']}; `llmos config` lists all settings"
+        ) from error
+
+
+def explained_settings(settings: Settings) -> Iterator[tuple[str, Any, str]]:
+    """Yield (name, value, where it came from) for every setting."""
+    in_file: dict[str, Any] = {}
+    if config_path().is_file():
+        in_file = tomllib.loads(config_path().read_text())
+    for section, values in settings.model_dump().items():
+        for name, value in cast(dict[str, Any], values).items():
+            variable = f"LLMOS_{section}__{name}".upper()
+            if variable in {key.upper() for key in os.environ}:
+                source = f"environment {variable}"
+            elif name in in_file.get(section, {}):
+                source = str(config_path())
+            else:
+                source = "default"
+            yield f"{section}.{name}", value, source

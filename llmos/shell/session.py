@@ -1,0 +1,91 @@
+"""The interactive shell: one process, many turns, until Ctrl-D.
+
+Ctrl-C cancels the running turn and keeps the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import suppress
+from typing import Any
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.history import FileHistory
+
+from llmos.boot import BootOptions, booted
+from llmos.cli import DONE
+from llmos.config import home_path, load_settings
+from llmos.shell.approval import ask_on_terminal
+from llmos.shell.progress import working
+from llmos.shell.steps import print_step, printable
+from llmos_kernel.errors import LlmosError
+from llmos_kernel.kernel import Kernel
+from llmos_kernel.process import ExitStatus, Process
+
+GREETING = "llmos. Say what is to be done; /new starts afresh, Ctrl-C cancels, Ctrl-D leaves."
+
+
+def run_shell(flags: dict[str, Any]) -> int:
+    """Run the shell and return its exit status.
+
+    Raises:
+        LlmosError: the system cannot start; the message says what to do.
+    """
+    return asyncio.run(_shell(flags))
+
+
+async def _shell(flags: dict[str, Any]) -> int:
+    options = BootOptions(
+        approve=ask_on_terminal,
+        on_event=print_step,
+        report=lambda line: print(f"llmos: {line}", file=sys.stderr),
+    )
+    system = booted(load_settings(**flags), options)
+    with working("Loading the model"):
+        kernel = await system.__aenter__()
+    try:
+        return await _converse(kernel)
+    finally:
+        await system.__aexit__(None, None, None)
+
+
+async def _converse(kernel: Kernel) -> int:
+    prompt: PromptSession[str] = PromptSession(history=FileHistory(str(home_path() / "history")))
+    if sys.stdin.isatty():
+        print(GREETING)
+    process = kernel.start("shell")
+    while True:
+        try:
+            line = (await prompt.prompt_async("> ")).strip()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            kernel.finish(process, ExitStatus.DONE)
+            return DONE
+        if line == "/new":
+            kernel.finish(process, ExitStatus.DONE)
+            process = kernel.start("shell")
+        elif line.startswith("/"):
+            print(f"There is no command {line.split()[0]!r}; there is /new.")
+        elif line:
+            await _turn(kernel, process, line)
+
+
+async def _turn(kernel: Kernel, process: Process, line: str) -> None:
+    """Run one turn; a failure or a cancellation is said and the session goes on."""
+    work = asyncio.ensure_future(kernel.turn(process, line))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, work.cancel)
+    try:
+        with working("Thinking"):
+            answer = await work
+        print(printable(answer))
+    except asyncio.CancelledError:
+        print("Cancelled.")
+    except LlmosError as error:
+        print(f"llmos: {error}", file=sys.stderr)
+    finally:
+        with suppress(ValueError):
+            loop.remove_signal_handler(signal.SIGINT)
