@@ -200,10 +200,10 @@ def tools_of(plugin: Any) -> list[Driver]:
     if isinstance(plugin, FunctionTool | _BoundTool):
         return [plugin]
     if isinstance(plugin, type):
-        owner = plugin()
         methods = [name for name, value in vars(plugin).items() if isinstance(value, FunctionTool)]
         if not methods:
             raise ConfigError(f"the class {plugin.__name__!r} has no method marked @tool")
+        owner = plugin()
         holder = _Holder(owner)
         return [_BoundTool(getattr(owner, name), holder) for name in methods]
     if inspect.isroutine(plugin):

@@ -6,7 +6,7 @@ import asyncio
 import json
 
 from llmos.shell.progress import console
-from llmos.shell.steps import printable
+from llmos.shell.screen import printable
 from llmos_kernel.abi import ToolCall, ToolSpec
 
 

@@ -19,7 +19,7 @@ from llmos.cli import DONE
 from llmos.config import home_path, load_settings
 from llmos.shell.approval import ask_on_terminal
 from llmos.shell.progress import working
-from llmos.shell.steps import print_step, printable
+from llmos.shell.screen import Screen
 from llmos_kernel.errors import LlmosError
 from llmos_kernel.kernel import Kernel
 from llmos_kernel.process import ExitStatus, Process
@@ -37,21 +37,23 @@ def run_shell(flags: dict[str, Any]) -> int:
 
 
 async def _shell(flags: dict[str, Any]) -> int:
+    screen = Screen()
     options = BootOptions(
         approve=ask_on_terminal,
-        on_event=print_step,
+        on_event=screen.show_step,
+        on_text=screen.show_text,
         report=lambda line: print(f"llmos: {line}", file=sys.stderr),
     )
     system = booted(load_settings(**flags), options)
     with working("Loading the model"):
         kernel = await system.__aenter__()
     try:
-        return await _converse(kernel)
+        return await _converse(kernel, screen)
     finally:
         await system.__aexit__(None, None, None)
 
 
-async def _converse(kernel: Kernel) -> int:
+async def _converse(kernel: Kernel, screen: Screen) -> int:
     prompt: PromptSession[str] = PromptSession(history=FileHistory(str(home_path() / "history")))
     if sys.stdin.isatty():
         print(GREETING)
@@ -70,21 +72,21 @@ async def _converse(kernel: Kernel) -> int:
         elif line.startswith("/"):
             print(f"There is no command {line.split()[0]!r}; there is /new.")
         elif line:
-            await _turn(kernel, process, line)
+            await _turn(kernel, process, line, screen)
 
 
-async def _turn(kernel: Kernel, process: Process, line: str) -> None:
+async def _turn(kernel: Kernel, process: Process, line: str, screen: Screen) -> None:
     """Run one turn; a failure or a cancellation is said and the session goes on."""
     work = asyncio.ensure_future(kernel.turn(process, line))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, work.cancel)
     try:
-        with working("Thinking"):
-            answer = await work
-        print(printable(answer))
+        screen.show_answer(await work)
     except asyncio.CancelledError:
+        screen.end_line()
         print("Cancelled.")
     except LlmosError as error:
+        screen.end_line()
         print(f"llmos: {error}", file=sys.stderr)
     finally:
         with suppress(ValueError):

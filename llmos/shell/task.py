@@ -17,7 +17,7 @@ from llmos.cli import DONE, INTERRUPTED
 from llmos.config import home_path, load_settings
 from llmos.shell.approval import ask_on_terminal
 from llmos.shell.progress import working
-from llmos.shell.steps import print_step, printable
+from llmos.shell.screen import Screen
 from llmos.tool_files import read_tool_file
 from llmos_kernel.errors import ConfigError, LlmosError, StateError
 from llmos_kernel.journal import JournalEvent
@@ -97,11 +97,13 @@ def _attached(paths: Sequence[Path]) -> str:
 
 async def _run(message: str, options: RunOptions, flags: dict[str, Any]) -> int:
     settings = load_settings(**flags)
+    screen = Screen()
     boot_options = BootOptions(
         tools=read_tool_file(options.tools) if options.tools else (),
         is_dry_run=options.dry_run,
         approve=_approver(options),
-        on_event=_print_json if options.as_json else print_step,
+        on_event=_print_json if options.as_json else screen.show_step,
+        on_text=_ignore if options.as_json else screen.show_text,
         report=lambda line: print(f"llmos: {line}", file=sys.stderr),
     )
     system = booted(settings, boot_options)
@@ -112,20 +114,19 @@ async def _run(message: str, options: RunOptions, flags: dict[str, Any]) -> int:
         record_failed_start(boot_options.home, message, settings, error)
         raise
     try:
-        return await _one_turn(kernel, message, as_json=options.as_json)
+        return await _one_turn(kernel, message, None if options.as_json else screen)
     finally:
         await system.__aexit__(None, None, None)
 
 
-async def _one_turn(kernel: Kernel, message: str, *, as_json: bool) -> int:
+async def _one_turn(kernel: Kernel, message: str, screen: Screen | None) -> int:
     process = kernel.start(message)
     work = asyncio.ensure_future(kernel.turn(process, message))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, work.cancel)
     try:
-        with working("Thinking"):
-            answer = await work
+        answer = await work
     except asyncio.CancelledError:
         kernel.finish(process, ExitStatus.INTERRUPTED)
         return INTERRUPTED
@@ -133,8 +134,8 @@ async def _one_turn(kernel: Kernel, message: str, *, as_json: bool) -> int:
         kernel.finish(process, ExitStatus.FAILED)
         raise
     kernel.finish(process, ExitStatus.DONE)
-    if not as_json and answer:
-        print(printable(answer))
+    if screen is not None:
+        screen.show_answer(answer)
     return DONE
 
 
@@ -144,6 +145,10 @@ def _approver(options: RunOptions) -> Approver:
     if options.deny or not sys.stdin.isatty():
         return deny_all
     return ask_on_terminal
+
+
+def _ignore(pid: int, piece: str) -> None:
+    return
 
 
 def _print_json(event: JournalEvent) -> None:

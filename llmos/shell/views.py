@@ -14,7 +14,7 @@ from llmos.config import explained_settings, home_path, load_settings
 from llmos.plugins import discover_tools
 from llmos.shell.progress import console as stderr_console
 from llmos.shell.progress import working
-from llmos.shell.steps import printable
+from llmos.shell.screen import printable
 from llmos_kernel.journal import Journal, ProcessRecord
 from llmos_kernel.syscalls import SyscallTable
 

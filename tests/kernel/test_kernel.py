@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +51,7 @@ async def test_the_context_only_grows(
     await system.kernel.turn(process, "two")
     prompts = [list(request.tokens) for request in system.engine.requests]
     assert len(prompts) == 3
-    for shorter, longer in zip(prompts, prompts[1:], strict=False):
+    for shorter, longer in itertools.pairwise(prompts):
         assert longer[: len(shorter)] == shorter
 
 

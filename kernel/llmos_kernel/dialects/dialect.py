@@ -27,10 +27,9 @@ class Frame:
 class Dialect:
     """How one model family writes a conversation.
 
-    `controls` are the literals that must be single tokens of a checkpoint. `stop` is the literal with
-    which the model ends its step; `results` frames the group of
-    consecutive tool results, each of which has the frame of the tool role. `call` frames a call's
-    JSON object.
+    `controls` are the literals that must be single tokens of a checkpoint; `stop` is the one with
+    which the model ends its step. `results` frames the group of consecutive tool results, each of
+    which has the frame of the tool role; `call` frames a call's JSON object.
     """
 
     name: str

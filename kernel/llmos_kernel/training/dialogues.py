@@ -21,15 +21,15 @@ from llmos_kernel.training.phrasings import CallPattern, Intent, is_held_out, re
 from llmos_kernel.training.slots import SLOT, Slots, Value
 
 FILE_WEIGHTS = {
-    "calculate_arithmetic": 20,
+    "calculate_arithmetic": 26,
     "calculate_symbolic": 8,
-    "calculate_stories": 12,
-    "python_numbers": 10,
-    "python_text": 11,
+    "calculate_stories": 14,
+    "python_numbers": 8,
+    "python_text": 9,
     "read_file": 9,
     "attachments": 1,
-    "write_file": 12,
-    "list_files": 7,
+    "write_file": 17,
+    "list_files": 6,
     "chains": 8,
     "chat": 14,
 }
@@ -105,9 +105,9 @@ class DialogueMaker:
             roll = self._rng.random()
             if roll < 0.10:
                 yield self._copying()
-            elif roll < 0.16:
+            elif roll < 0.13:
                 yield self._service()
-            elif roll < 0.19:
+            elif roll < 0.14:
                 yield self._single()
             else:
                 yield self._session()
@@ -132,7 +132,7 @@ class DialogueMaker:
 
     def _table(self) -> list[ToolSpec]:
         tools = list(self._builtin.values())
-        if self._rng.random() < 0.65:
+        if self._rng.random() < 0.85:
             return tools
         tools = self._rng.sample(tools, self._rng.randint(1, 5))
         tools += self._rng.sample(self._others, self._rng.choice([0, 0, 1, 2]))

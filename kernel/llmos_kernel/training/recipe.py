@@ -33,7 +33,7 @@ from llmos_kernel.training.dialogues import DialogueMaker
 from llmos_kernel.training.vocabulary import train_tokenizer
 
 WARMUP_STEPS = 100
-DECAY_SHARE = 0.25
+DECAY_SHARE = 0.3
 HEAD_DIM = 64
 
 

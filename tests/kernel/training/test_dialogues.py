@@ -1,0 +1,90 @@
+"""The training data: what the files say is what the dialogues hold."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+import sympy
+from jsonschema import Draft202012Validator
+
+from llmos_kernel.abi import Role
+from llmos_kernel.training.dialogues import DialogueMaker, load_builtin_tools
+from llmos_kernel.training.phrasings import FOLDER, Intent, is_held_out, read_intents
+from llmos_kernel.training.slots import SLOT, Slots
+
+DATA = Path(__file__).parents[4] / "shared" / "data"
+EVALUATION = Path(__file__).parents[2] / "evaluation"
+SCHEMAS = {tool.name: tool.parameters for tool in load_builtin_tools()}
+
+
+def slots_in(text: str) -> set[str]:
+    return set(SLOT.findall(text))
+
+
+@pytest.mark.parametrize("intent", read_intents(), ids=lambda i: f"{i.file}: {i.requests[0][:40]}")
+def test_an_intent_can_be_filled(intent: Intent) -> None:
+    assert intent.requests
+    assert intent.answers
+    for call in intent.calls:
+        assert not list(Draft202012Validator(dict(SCHEMAS[call.tool])).iter_errors(call.arguments))
+        needed = set().union(*map(slots_in, call.arguments.values())) if call.arguments else set()
+        made = {"previous", "result", "result1", "result2", "result3"}
+        for request in intent.requests:
+            assert needed - made <= slots_in(request), request
+
+
+def test_each_tool_is_asked_for_in_hundreds_of_ways() -> None:
+    requests: dict[str, set[str]] = {}
+    for intent in read_intents():
+        for name in {call.tool for call in intent.calls} or {"none"}:
+            requests.setdefault(name, set()).update(intent.requests)
+    assert {name for name, found in requests.items() if len(found) >= 300} == {*SCHEMAS, "none"}
+
+
+@pytest.mark.parametrize("slot", ["a", "n", "N", "p", "expr", "wordexpr", "poly", "function"])
+def test_a_numeric_slot_has_an_exact_value_that_sympy_reads(slot: str) -> None:
+    slots = Slots(random.Random(3), ["word"], ["a sentence"])
+    for _ in range(60):
+        value = slots.draw(slot)
+        assert value.shown
+        sympy.sympify(value.exact, evaluate=False)
+
+
+def normal(text: str) -> str:
+    """Return a request with numbers, quoted parts and file names taken out."""
+    text = re.sub(r"\"[^\"]*\"|'[^']*'|\S+\.\w+\b|<\w+>|\d+(\.\d+)?", "_", text.lower())
+    return " ".join(re.sub(r"[^\w ]", " ", text).split())
+
+
+def test_the_evaluation_sets_share_no_phrasing_with_the_training_data() -> None:
+    trained = {
+        normal(line) for path in FOLDER.glob("*.txt") for line in path.read_text().splitlines()
+    }
+    shared: list[str] = []
+    for name in ("core", "tasks", "talk", "dialogues"):
+        for line in (EVALUATION / f"{name}.jsonl").read_text().splitlines():
+            case = json.loads(line)
+            first = case.get("user") or case.get("task") or case["turns"][0]["user"]
+            if len(normal(first).split()) > 2 and normal(first) in trained:
+                shared.append(first)
+    assert shared == []
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the public training data are not at hand")
+def test_dialogues_are_whole_and_the_held_out_phrasings_are_kept_apart() -> None:
+    for dialogue in itertools.islice(DialogueMaker(DATA, seed=5), 2000):
+        schemas = {tool.name: tool.parameters for tool in dialogue.tools}
+        assert dialogue.messages[0].role is Role.USER
+        assert dialogue.messages[-1].role is Role.ASSISTANT
+        for message in dialogue.messages:
+            assert not slots_in(message.content) - {"a", "b", "c", "n"}, message
+            for call in message.calls:
+                assert call.name in schemas
+    requests = {r for intent in read_intents() for r in intent.requests}
+    share = sum(map(is_held_out, requests)) / len(requests)
+    assert 0.03 < share < 0.07

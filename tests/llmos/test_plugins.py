@@ -1,0 +1,65 @@
+"""Plugins: found by entry points; a broken one never stops the others."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+
+import pytest
+
+from llmos import plugins, tool
+from llmos_kernel.errors import ConfigError
+from llmos_kernel.syscalls import SyscallTable
+
+GROUP = plugins.GROUP
+
+
+@tool(effects=[])
+def fine() -> str:
+    """Work."""
+    return "fine"
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install, beside the built-in tools, one plugin that works and two that do not."""
+    module = ModuleType("plugins_of_the_test")
+    module.fine = fine  # pyright: ignore
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    entries = [
+        *entry_points(group=GROUP),
+        EntryPoint("fine", "plugins_of_the_test:fine", GROUP),
+        EntryPoint("absent", "no_such_module:tool", GROUP),
+        EntryPoint("wrong", "sys:maxsize", GROUP),
+    ]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: entries)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_broken_plugin_is_reported_and_the_others_load() -> None:
+    reports: list[str] = []
+    found = plugins.discover_tools(report=reports.append)
+    names = {owned.driver.spec.name for owned in found}
+    assert names == {"calculate", "python", "read_file", "write_file", "list_files", "fine"}
+    assert len(reports) == 2
+    assert "'absent'" in reports[0]
+    assert "No module named 'no_such_module'" in reports[0]
+    assert "'wrong'" in reports[1]
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_disabled_tool_is_left_out_and_an_unknown_one_is_an_error() -> None:
+    found = plugins.discover_tools(disabled=["python"], report=lambda line: None)
+    assert "python" not in {owned.driver.spec.name for owned in found}
+    with pytest.raises(ConfigError, match="'pyhton'"):
+        plugins.discover_tools(disabled=["pyhton"], report=lambda line: None)
+
+
+@pytest.mark.usefixtures("installed")
+def test_two_tools_of_one_name_are_an_error_that_names_both_owners() -> None:
+    found = plugins.discover_tools(report=lambda line: None)
+    with pytest.raises(
+        ConfigError, match=r"two tools are called 'write_file': one from the package"
+    ):
+        SyscallTable([*found, found[-1]])

@@ -1,0 +1,51 @@
+"""The interactive shell, driven through a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+
+@pytest.fixture
+def shell(home: Path) -> Iterator[pexpect.spawn]:  # pyright: ignore
+    environment = {**os.environ, "TERM": "dumb", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    child = pexpect.spawn(
+        sys.executable, ["-m", "llmos"], env=environment, timeout=60, encoding="utf-8"
+    )
+    child.expect("Ctrl-D leaves")
+    child.expect("> ")
+    yield child
+    child.close(force=True)
+
+
+def test_a_session_answers_remembers_its_history_and_leaves_on_ctrl_d(
+    shell: pexpect.spawn, home: Path
+) -> None:
+    shell.sendline("What is 17 * 24?")
+    shell.expect("calculate")
+    shell.expect("408")
+    shell.expect("408")
+    shell.expect("> ")
+    shell.sendline("/nonsense")
+    shell.expect("There is no command '/nonsense'")
+    shell.expect("> ")
+    shell.sendeof()
+    shell.expect(pexpect.EOF)
+    shell.wait()
+    assert shell.exitstatus == 0
+    assert "+What is 17 * 24?" in (home / "history").read_text()
+
+
+def test_ctrl_c_cancels_the_task_and_keeps_the_session(shell: pexpect.spawn) -> None:
+    shell.sendline("run while True: pass")
+    shell.expect("→ python")
+    shell.sendintr()
+    shell.expect("Cancelled")
+    shell.expect("> ")
+    shell.sendline("What is 17 * 24?")
+    shell.expect("408")
