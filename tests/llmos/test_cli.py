@@ -17,7 +17,7 @@ import llmos_kernel
 from llmos_kernel.journal import Journal
 
 MODEL = Path(llmos_kernel.__file__).parent / "model"
-HANGING_TASK = "run while True: pass"
+SLOW_TASK = "Use Python to sort the list [52, 19, 88, 34]."
 
 
 def run_cli(
@@ -150,10 +150,10 @@ def test_a_state_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path)
     assert len(result.stderr.splitlines()) == 1
 
 
-def start_hanging(home: Path) -> subprocess.Popen[str]:
-    """Start a task whose tool does not end, and wait until the tool runs."""
+def start_slow_task(home: Path) -> subprocess.Popen[str]:
+    """Start a task and wait until its tool, which starts a sandbox first, has been called."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "llmos", "run", "--json", HANGING_TASK],
+        [sys.executable, "-m", "llmos", "run", "--json", SLOW_TASK],
         env={**os.environ, "LLMOS_HOME": str(home)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -167,18 +167,18 @@ def start_hanging(home: Path) -> subprocess.Popen[str]:
 
 
 def test_a_killed_kernel_leaves_its_process_in_the_journal(home: Path) -> None:
-    process = start_hanging(home)
+    process = start_slow_task(home)
     process.kill()
     process.communicate(timeout=30)
     listed = run_cli(home, "ps", check=True).stdout
     assert "WAITING (kernel died)" in listed
-    assert HANGING_TASK in listed
+    assert SLOW_TASK in listed
     events = [event["event"] for event in events_of(run_cli(home, "strace", "1", "--json"))]
     assert events[-1] == "tool_call"
 
 
 def test_ctrl_c_ends_the_task_with_130_and_is_journalled(home: Path) -> None:
-    process = start_hanging(home)
+    process = start_slow_task(home)
     process.send_signal(signal.SIGINT)
     stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 130

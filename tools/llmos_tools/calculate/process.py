@@ -1,0 +1,102 @@
+"""The worker process as its parent sees it: start it, ask it, end it.
+
+Covered: time, memory and crashes of an evaluation, since it runs in a child that can be killed.
+Not covered: what an evaluation may mean; that is the parser's matter (see `evaluation`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+
+from llmos_tools.calculate.limits import START_LIMIT_S
+
+COMMAND = (sys.executable, "-P", "-m", "llmos_tools.calculate.worker")
+
+
+class WorkerGone(Exception):
+    """The process ended, or did not start; its place must be taken by another."""
+
+
+class WorkerProcess:
+    """One child that reads an expression a line and answers a line, both JSON."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls) -> WorkerProcess:
+        """Start a child and return it once it has imported sympy. Cancelling ends the child.
+
+        Raises:
+            WorkerGone: it ended, or was not ready in time.
+        """
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *COMMAND,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=_environment(),
+            )
+        except OSError as error:
+            raise WorkerGone(f"{COMMAND[0]!r}: {error.strerror}") from error
+        worker = cls(process)
+        try:
+            async with asyncio.timeout(START_LIMIT_S):
+                await worker._read()
+        except BaseException as error:
+            await worker.end()
+            if isinstance(error, TimeoutError):
+                raise WorkerGone(f"it is not ready after {START_LIMIT_S:g} s") from error
+            raise
+        return worker
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell a process that died while nobody asked it anything."""
+        return self._process.returncode is not None
+
+    async def ask(self, expression: str) -> dict[str, str]:
+        """Evaluate an expression. After a cancelled call the process must be ended.
+
+        Raises:
+            WorkerGone: the process ended instead of answering.
+        """
+        assert self._process.stdin is not None
+        line = json.dumps({"expression": expression}) + "\n"
+        try:
+            self._process.stdin.write(line.encode())
+            await self._process.stdin.drain()
+        except ConnectionError as error:
+            raise WorkerGone("it closed its input") from error
+        return json.loads(await self._read())
+
+    async def _read(self) -> bytes:
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise WorkerGone("it ended without an answer")
+        return line
+
+    def kill(self) -> None:
+        """End the process at once, whatever it is doing."""
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def end(self) -> None:
+        """Kill the process and wait until the system has let go of it."""
+        self.kill()
+        await self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Return what the child needs to import this package; nothing else of ours reaches it."""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return {"PYTHONPATH": paths, "PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8"}
