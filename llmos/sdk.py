@@ -57,7 +57,8 @@ class FunctionTool:
         self._function = function
         self._arguments = arguments
         self._context_name = _context_parameter(function)
-        self._running: threading.Thread | None = None
+        # Threads whose callers have gone; calls that run as they should are not among them.
+        self._given_up: set[threading.Thread] = set()
         self.spec = spec
         self.__doc__ = function.__doc__
         self.__name__ = spec.name
@@ -85,8 +86,9 @@ class FunctionTool:
         return _as_output(await self._call_in_thread(keywords))
 
     async def _call_in_thread(self, keywords: dict[str, Any]) -> Any:
-        if self._running is not None and self._running.is_alive():
-            raise ToolFailed(f"{self.spec.name} is still busy with an earlier call")
+        self._given_up = {thread for thread in self._given_up if thread.is_alive()}
+        if self._given_up:
+            raise ToolFailed(f"{self.spec.name} is still busy with a call that was given up")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
 
@@ -106,9 +108,13 @@ class FunctionTool:
             except RuntimeError:  # the loop has closed: nobody waits any more
                 return
 
-        self._running = threading.Thread(target=run, name=self.spec.name, daemon=True)
-        self._running.start()
-        return await future
+        thread = threading.Thread(target=run, name=self.spec.name, daemon=True)
+        thread.start()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._given_up.add(thread)
+            raise
 
     async def close(self) -> None:
         """Hold nothing, so give nothing back."""

@@ -141,6 +141,43 @@ async def test_a_plain_function_that_hangs_is_given_up_and_stays_busy() -> None:
     release.set()
 
 
+async def test_a_plain_function_is_called_again_as_soon_as_it_has_returned() -> None:
+    for number in range(200):
+        assert (await weather.call({"city": str(number)}, CONTEXT)).text.startswith(str(number))
+
+
+async def test_calls_of_a_plain_function_run_side_by_side() -> None:
+    both_run = threading.Barrier(2)
+
+    @tool
+    def meet() -> str:
+        """Meet."""
+        both_run.wait(10)
+        return "met"
+
+    outputs = await asyncio.gather(meet.call({}, CONTEXT), meet.call({}, CONTEXT))
+    assert [output.text for output in outputs] == ["met", "met"]
+
+
+async def test_a_tool_that_was_given_up_works_again_once_its_function_has_returned() -> None:
+    release = threading.Event()
+    threads: list[threading.Thread] = []
+
+    @tool
+    def wait_once() -> str:
+        """Wait."""
+        threads.append(threading.current_thread())
+        release.wait(10)
+        return "back"
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await wait_once.call({}, CONTEXT)
+    release.set()
+    threads[0].join(10)
+    assert (await wait_once.call({}, CONTEXT)).text == "back"
+
+
 def test_a_tool_without_a_docstring_is_refused() -> None:
     def silent(x: int) -> int:
         return x
@@ -150,7 +187,7 @@ def test_a_tool_without_a_docstring_is_refused() -> None:
 
 
 def test_a_parameter_without_a_hint_is_refused() -> None:
-    def loose(x) -> str:  # pyright: ignore # noqa: ANN001
+    def loose(x) -> str:  # pyright: ignore
         """Do it."""
         return ""
 
