@@ -6,9 +6,15 @@ that prints too much; the limits that hold against hostile code are kept outside
 
 from __future__ import annotations
 
+import fcntl
+import struct
 import sys
+import termios
+import time
 from contextlib import nullcontext
 from typing import Any
+
+_LAST_OUTPUT_S = 0.5
 
 
 class Bounds:
@@ -33,12 +39,20 @@ class Bounds:
 
     def install(self) -> None:
         """Take the place of the kernel's ways to send."""
-        self._stream.write = lambda stream, string: self.write(stream, string)
+
+        def write(stream: Any, string: Any) -> Any:
+            return self.write(stream, string)
+
+        def keep_no_copy(channel: str) -> Any:
+            return nullcontext(channel)
+
+        self._stream.write = write
         self._shell.display_formatter.format = self.format
         self._shell.display_pub.publish = self.publish
         # IPython would hold all that is ever printed in memory.
-        self._shell._tee = lambda *_, **__: nullcontext()
+        self._shell._tee = keep_no_copy
         self._shell.events.register("pre_run_cell", self.start_run)
+        self._shell.events.register("post_run_cell", self.finish_run)
 
     def start_run(self, *_: object) -> None:
         self._left, self._num_shown = self._most_chars + 1, 0
@@ -46,12 +60,21 @@ class Bounds:
             # IPython leaves the method it found there as an attribute that hides ours.
             vars(stream).pop("write", None)
 
+    def finish_run(self, *_: object) -> None:
+        """Wait until what child processes wrote has gone the way of what Python wrote."""
+        until = time.monotonic() + _LAST_OUTPUT_S
+        num_empty = 0
+        while num_empty < 2 and time.monotonic() < until:
+            num_empty = 0 if _is_waiting(sys.stdout) or _is_waiting(sys.stderr) else num_empty + 1
+            time.sleep(0.001)
+
     def write(self, stream: Any, string: Any) -> Any:
         if not isinstance(string, str):
             return self._write(stream, string)
         part, self._left = string[: self._left], max(0, self._left - len(string))
         if part:
-            self._write(stream, part)
+            # A lone surrogate cannot be sent, and would take the end of the run with it.
+            self._write(stream, part.encode(errors="replace").decode())
         return len(string)
 
     def format(self, *args: Any, **keywords: Any) -> Any:
@@ -67,3 +90,12 @@ class Bounds:
             self._publish(*args, **keywords)
         elif self._num_shown == self._most_shown + 1:
             sys.stdout.write(f"[only the first {self._most_shown} displayed values are read]\n")
+
+
+def _is_waiting(stream: Any) -> bool:
+    """Tell whether the pipe behind a stream holds bytes that the kernel has not read."""
+    try:
+        (num_bytes,) = struct.unpack("i", fcntl.ioctl(stream._fid, termios.FIONREAD, bytes(4)))
+    except (AttributeError, TypeError, OSError):
+        return False  # the code has closed it, or put something else in its place
+    return num_bytes > 0

@@ -82,7 +82,7 @@ class Collector:
         return sum(map(len, self.pictures)) + len(picture)
 
     def _fail(self, content: dict[str, Any]) -> None:
-        name, value = _string(content.get("ename")), _string(content.get("evalue"))
+        name, value = _string(content.get("ename")) or "Error", _string(content.get("evalue"))
         traceback = content.get("traceback")
         lines = [_string(line) for line in traceback] if isinstance(traceback, list) else []
         self.error_name = name

@@ -56,6 +56,8 @@ _ENVIRONMENT = {
     "LOGNAME": "user",
     "MPLCONFIGDIR": f"{HOME}/.matplotlib",
     "NUMBA_CACHE_DIR": f"{HOME}/.numba",
+    # Each thread's own heap would use up address space too.
+    "MALLOC_ARENA_MAX": "2",
     # A pool of threads for each core would use up the address space on large machines.
     "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "2",
@@ -84,7 +86,9 @@ class Sandbox:
             *("--chdir", HOME, "--"),
             *_limited(program, self.limits),
         ]
-        return [*self._outer_wall(), *inner] if os.geteuid() == 0 else inner
+        walls = [*self._outer_wall(), *inner] if os.geteuid() == 0 else inner
+        # When the machine runs out of memory, the sandbox is what the Linux kernel ends first.
+        return [_tool("choom"), "-n", "1000", "--", *walls]
 
     def _outer_wall(self) -> list[str]:
         folder = () if self.folder is None else _shown(self.folder, self.folder, "--bind")
@@ -119,6 +123,12 @@ class Sandbox:
             *etc,
             *("--remount-ro", "/"),
         ]
+
+
+def python_program() -> Path:
+    """Return this Python by a path that holds inside: as itself in its environment's folder."""
+    program = Path(sys.executable)
+    return program.parent.resolve() / program.name
 
 
 @contextmanager
@@ -213,8 +223,6 @@ def _limited(program: list[str], limits: Limits) -> list[str]:
         f"--nofile={limits.open_files}",
         f"--nproc={limits.processes}",
         *("--core=0", "--memlock=0", "--msgqueue=0", "--"),
-        # When the machine runs out of memory, the sandbox is what the Linux kernel ends first.
-        *(_tool("choom"), "-n", "1000", "--"),
         *program,
     ]
 
@@ -234,13 +242,12 @@ def _system_files() -> list[str]:
 
 def _environment_folders() -> list[str]:
     """Show the folders of this Python, both where its paths say and where links lead."""
-    program = Path(sys.executable)
-    named = [Path(sys.prefix), Path(sys.base_prefix), program.resolve().parent.parent]
+    named = [*map(Path, (sys.prefix, sys.base_prefix)), python_program().resolve().parent.parent]
     shown = {place: folder.resolve() for folder in named for place in (folder, folder.resolve())}
     return [
         word
         for place, folder in sorted(shown.items())
-        if not place.is_relative_to("/usr")
+        if ".." not in place.parts and not place.is_relative_to("/usr")
         for word in _shown(folder, place)
     ]
 

@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Awaitable, Generator
 from contextlib import ExitStack, contextmanager, suppress
@@ -37,6 +36,7 @@ from llmos_tools.python.sandbox import (
     NOBODY,
     SOCKETS,
     Sandbox,
+    python_program,
     sandbox_problem,
     seccomp_file,
 )
@@ -44,7 +44,7 @@ from llmos_tools.python.sandbox import (
 START_LIMIT_S = 30.0
 INTERRUPT_LIMIT_S = 3.0
 # After the reply to a run, its output is still on the way on another socket.
-LAST_OUTPUT_LIMIT_S = 5.0
+LAST_OUTPUT_LIMIT_S = 3.0
 _POLL_S = 0.01
 _LONGEST_SOCKET_PATH = 100
 _PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}
@@ -172,8 +172,6 @@ class Session:
     async def _get_ready(self, folder: Path) -> None:
         for port in _PORTS.values():
             await self._or_death(_until_open(folder / f"ipc-{port}"))
-        if os.geteuid() == 0:
-            os.chown(folder, 0, 0)  # from here on the sandbox can put nothing into it
         self._client.start_channels(stdin=False, hb=False)
         await self._or_death(self._hear_welcome())
         source = inspect.getsource(inside)
@@ -185,6 +183,9 @@ class Session:
         await self._finish(request, output)
         if output.error is not None:
             raise KernelGone(f"did not start: {output.error}")
+        if os.geteuid() == 0:
+            # Not sooner, since IPython looks for its connection file while it starts.
+            os.chown(folder, 0, 0)  # from here on the sandbox can put nothing into it
 
     async def _hear_welcome(self) -> None:
         """Wait until output is heard: what is published before one listens is lost."""
@@ -195,7 +196,7 @@ class Session:
         """Collect output until the kernel says that it is done with a request."""
         collecting = asyncio.create_task(self._collect_until_idle(request, output))
         try:
-            await self._or_death(self._hear_reply(request))
+            reply = await self._or_death(self._hear_reply(request))
             done, _ = await asyncio.wait(
                 {collecting, self._death},
                 timeout=LAST_OUTPUT_LIMIT_S,
@@ -204,8 +205,11 @@ class Session:
         finally:
             collecting.cancel()
         if collecting in done:
-            return collecting.result()
-        return await self._find_output_again(output)
+            collecting.result()
+        else:
+            await self._find_output_again(output)
+        if reply.get("status") != "ok" and output.error is None:
+            output.take("error", reply)
 
     async def _find_output_again(self, output: Collector) -> None:
         """Go on after the end of a run's output got lost.
@@ -229,11 +233,11 @@ class Session:
                 return
             output.take(message.kind, message.content)
 
-    async def _hear_reply(self, request: str) -> None:
+    async def _hear_reply(self, request: str) -> dict[str, Any]:
         while True:
             message = await _hear(self._client.get_shell_msg())
             if message.request == request:
-                return
+                return message.content
 
     async def _or_death(self, work: Awaitable[T]) -> T:
         """Await something that a dead kernel would never bring about."""
@@ -325,7 +329,14 @@ def _write_connection(folder: Path) -> dict[str, Any]:
 
 async def _spawn(sandbox: Sandbox) -> asyncio.subprocess.Process:
     program = [
-        *(sys.executable, "-I", "-m", "ipykernel_launcher", "-f", f"{SOCKETS}/connection.json"),
+        *(
+            str(python_program()),
+            "-I",
+            "-m",
+            "ipykernel_launcher",
+            "-f",
+            f"{SOCKETS}/connection.json",
+        ),
         *("--HistoryManager.enabled=False", "--InteractiveShell.colors=nocolor", "--quiet"),
     ]
     with seccomp_file() as descriptor:
