@@ -10,15 +10,14 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from llmos.config import EMBEDDED_MODEL, Settings, home_path
 from llmos.plugins import discover_tools
 from llmos_kernel.dialects.renderer import Renderer, detect_dialect
 from llmos_kernel.engine.base import Engine
 from llmos_kernel.errors import LlmosError, ModelError, StateError
-from llmos_kernel.journal import Journal, JournalEvent
-from llmos_kernel.kernel import Kernel, Limits
+from llmos_kernel.journal import Journal, JournalEvent, explained
+from llmos_kernel.kernel import Kernel, Limits, ignore
 from llmos_kernel.policy import Approver, deny_all
 from llmos_kernel.syscalls import OwnedDriver, SyscallTable
 
@@ -26,20 +25,16 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors"]
 
 
-def _ignore(*_: Any) -> None:
-    return
-
-
 @dataclass(frozen=True, slots=True)
 class BootOptions:
-    """What a caller adds to the settings. `report` gets lines for people, `on_loading` phases."""
+    """What a caller adds to the settings. `report` gets lines for people."""
 
     tools: Sequence[OwnedDriver] = ()
     is_dry_run: bool = False
     approve: Approver = deny_all
-    on_event: Callable[[JournalEvent], None] = _ignore
-    on_text: Callable[[int, str], None] = _ignore
-    report: Callable[[str], None] = _ignore
+    on_event: Callable[[JournalEvent], None] = ignore
+    on_text: Callable[[int, str], None] = ignore
+    report: Callable[[str], None] = ignore
     home: Path = field(default_factory=home_path)
 
 
@@ -61,13 +56,8 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         StateError: the state folder cannot be used.
     """
     workspace = workspace_path(options.home)
-    try:
+    with explained(journal_path(options.home)):
         workspace.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StateError(
-            f"the state folder {options.home} cannot be used ({error.strerror}); make it writable, "
-            "or set LLMOS_HOME to another folder"
-        ) from error
     journal = Journal(journal_path(options.home))
     found = discover_tools(disabled=settings.tools.disabled, report=options.report)
     table = SyscallTable([*found, *options.tools])
@@ -117,7 +107,7 @@ def load_model(settings: Settings) -> tuple[Renderer, Engine]:
 
     folder = model_folder(settings.model.path)
     tokenizer_path = folder / "tokenizer.json"
-    if folder.is_dir() and (folder / "config.json").is_file() and not tokenizer_path.is_file():
+    if (folder / "config.json").is_file() and not tokenizer_path.is_file():
         raise ModelError(f"{str(folder)!r} has no tokenizer.json; fetch the checkpoint again")
     from llmos_kernel.engine.torch.engine import TorchEngine
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from llmos_kernel.abi import CallContext, Driver, ToolCall, ToolResult
-from llmos_kernel.errors import LlmosError, RetryCall, StateError, ToolFailed
+from llmos_kernel.errors import LlmosError, RetryCall
 
 StoreBlob = Callable[[bytes], str]
 
@@ -25,23 +25,19 @@ async def run_call(
     try:
         async with asyncio.timeout(spec.timeout_s):
             output = await driver.call(call.arguments, context)
-        text = _shortened(output.text, spec.max_output_chars, store_blob)
-        return ToolResult(call.id, "ok", text, output.files)
     except TimeoutError:
         return ToolResult(
             call.id, "timeout", f"error: {spec.name} was stopped after {spec.timeout_s:g} s"
         )
     except RetryCall as error:
         return ToolResult(call.id, "retry", _error_text(error, spec.max_output_chars))
-    except ToolFailed as error:
-        return ToolResult(call.id, "failed", _error_text(error, spec.max_output_chars))
-    except StateError:
-        raise  # the journal could not keep the output: the kernel's trouble, not the tool's
     except LlmosError as error:
         return ToolResult(call.id, "failed", _error_text(error, spec.max_output_chars))
     except Exception as error:  # a tool may raise anything; the process goes on
         text = f"{spec.name} broke: {type(error).__name__}: {error}"
         return ToolResult(call.id, "failed", _error_text(text, spec.max_output_chars))
+    text = _shortened(output.text, spec.max_output_chars, store_blob)
+    return ToolResult(call.id, "ok", text, output.files)
 
 
 def _error_text(error: object, limit: int) -> str:

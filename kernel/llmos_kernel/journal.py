@@ -83,7 +83,7 @@ class Journal:
             StateError: the file cannot be written, is not a journal, or is of a newer version.
         """
         self.path = path
-        with _explained(path):
+        with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
             path.chmod(0o600)
@@ -106,7 +106,7 @@ class Journal:
 
     def add_process(self, task: str, model: str) -> int:
         """Record a new process, durably, and return its pid; pids are never used again."""
-        with _explained(self.path):
+        with explained(self.path):
             self._set_durable(True)
             cursor = self._connection.execute(
                 "INSERT INTO processes (task, model, kernel_pid, kernel_start, time)"
@@ -123,7 +123,7 @@ class Journal:
         """Append an event. A durable one is on the disk when this returns (`synchronous=FULL`)."""
         now = time.time()
         text = json.dumps(body, ensure_ascii=True)
-        with _explained(self.path):
+        with explained(self.path):
             self._set_durable(is_durable)
             row = self._connection.execute(
                 "INSERT INTO events SELECT ?1, COALESCE(MAX(seq) + 1, 0), ?2, ?3, ?4"
@@ -138,7 +138,7 @@ class Journal:
     def store_blob(self, data: bytes) -> str:
         """Keep data under its SHA-256, which is returned in hexadecimal."""
         digest = hashlib.sha256(data).hexdigest()
-        with _explained(self.path):
+        with explained(self.path):
             self._connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?)", (digest, data))
         return digest
 
@@ -199,7 +199,8 @@ def _start_mark(kernel_pid: int) -> str:
 
 
 @contextmanager
-def _explained(path: Path) -> Generator[None]:
+def explained(path: Path) -> Generator[None]:
+    """Turn what goes wrong with the state folder of a journal at `path` into a `StateError`."""
     try:
         yield
     except sqlite3.DatabaseError as error:

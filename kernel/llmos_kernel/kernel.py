@@ -26,6 +26,7 @@ from llmos_kernel.syscalls import SyscallTable
 from llmos_kernel.trap import Malformed, Text, Trap, TrapParser
 
 MAX_MALFORMED = 3
+CANCELLED = "error: cancelled by the user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ class Step:
     is_whole: bool = False
 
 
-def _ignore(*_: Any) -> None:
-    return
+def ignore(*_: Any) -> None:
+    """Listen to nothing."""
 
 
 class Kernel:
@@ -68,8 +69,8 @@ class Kernel:
         approve: Approver,
         limits: Limits | None = None,
         is_dry_run: bool = False,
-        on_event: Callable[[JournalEvent], None] = _ignore,
-        on_text: Callable[[int, str], None] = _ignore,
+        on_event: Callable[[JournalEvent], None] = ignore,
+        on_text: Callable[[int, str], None] = ignore,
     ) -> None:
         """Take over engine, table and journal: `close` closes them.
 
@@ -202,9 +203,7 @@ class Kernel:
                     results.append(await self._run_trap(process, trap))
         except asyncio.CancelledError:
             missing = len(traps) - len(results)
-            self.give_results(
-                process, [r.text for r in results] + ["error: cancelled by the user"] * missing
-            )
+            self.give_results(process, [r.text for r in results] + [CANCELLED] * missing)
             raise
         finally:
             self._move(process, ProcessState.READY)
@@ -242,8 +241,7 @@ class Kernel:
         try:
             result = await run_call(driver, call, context, self._journal.store_blob)
         except asyncio.CancelledError:
-            text = "error: cancelled by the user"
-            self._record_result(process, ToolResult(call.id, "cancelled", text))
+            self._record_result(process, ToolResult(call.id, "cancelled", CANCELLED))
             raise
         return self._record_result(process, result)
 

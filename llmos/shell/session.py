@@ -14,12 +14,12 @@ from typing import Any
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory
 
-from llmos.boot import BootOptions, booted
+from llmos.boot import BootOptions
 from llmos.cli import DONE
 from llmos.config import home_path, load_settings
 from llmos.shell.approval import ask_on_terminal
-from llmos.shell.progress import working
 from llmos.shell.screen import Screen
+from llmos.shell.starting import report, started
 from llmos_kernel.errors import LlmosError
 from llmos_kernel.kernel import Kernel
 from llmos_kernel.process import ExitStatus, Process
@@ -42,15 +42,10 @@ async def _shell(flags: dict[str, Any]) -> int:
         approve=ask_on_terminal,
         on_event=screen.show_step,
         on_text=screen.show_text,
-        report=lambda line: print(f"llmos: {line}", file=sys.stderr),
+        report=report,
     )
-    system = booted(load_settings(**flags), options)
-    with working("Loading the model"):
-        kernel = await system.__aenter__()
-    try:
+    async with started(load_settings(**flags), options) as kernel:
         return await _converse(kernel, screen)
-    finally:
-        await system.__aexit__(None, None, None)
 
 
 async def _converse(kernel: Kernel, screen: Screen) -> int:
@@ -87,7 +82,7 @@ async def _turn(kernel: Kernel, process: Process, line: str, screen: Screen) -> 
         print("Cancelled.")
     except LlmosError as error:
         screen.end_line()
-        print(f"llmos: {error}", file=sys.stderr)
+        report(str(error))
     finally:
         with suppress(ValueError):
             loop.remove_signal_handler(signal.SIGINT)

@@ -8,20 +8,21 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmos.boot import BootOptions, booted, record_failed_start, workspace_path
+from llmos.boot import BootOptions, record_failed_start, workspace_path
 from llmos.cli import DONE, INTERRUPTED
 from llmos.config import home_path, load_settings
 from llmos.shell.approval import ask_on_terminal
-from llmos.shell.progress import working
 from llmos.shell.screen import Screen
+from llmos.shell.starting import report, started
 from llmos.tool_files import read_tool_file
 from llmos_kernel.errors import ConfigError, LlmosError, StateError
 from llmos_kernel.journal import JournalEvent
-from llmos_kernel.kernel import Kernel
+from llmos_kernel.kernel import Kernel, ignore
 from llmos_kernel.policy import Approver, approve_all, deny_all
 from llmos_kernel.process import ExitStatus
 
@@ -103,20 +104,16 @@ async def _run(message: str, options: RunOptions, flags: dict[str, Any]) -> int:
         is_dry_run=options.dry_run,
         approve=_approver(options),
         on_event=_print_json if options.as_json else screen.show_step,
-        on_text=_ignore if options.as_json else screen.show_text,
-        report=lambda line: print(f"llmos: {line}", file=sys.stderr),
+        on_text=ignore if options.as_json else screen.show_text,
+        report=report,
     )
-    system = booted(settings, boot_options)
-    try:
-        with working("Loading the model"):
-            kernel = await system.__aenter__()
-    except LlmosError as error:
-        record_failed_start(boot_options.home, message, settings, error)
-        raise
-    try:
+    async with AsyncExitStack() as stack:
+        try:
+            kernel = await stack.enter_async_context(started(settings, boot_options))
+        except LlmosError as error:
+            record_failed_start(boot_options.home, message, settings, error)
+            raise
         return await _one_turn(kernel, message, None if options.as_json else screen)
-    finally:
-        await system.__aexit__(None, None, None)
 
 
 async def _one_turn(kernel: Kernel, message: str, screen: Screen | None) -> int:
@@ -145,10 +142,6 @@ def _approver(options: RunOptions) -> Approver:
     if options.deny or not sys.stdin.isatty():
         return deny_all
     return ask_on_terminal
-
-
-def _ignore(pid: int, piece: str) -> None:
-    return
 
 
 def _print_json(event: JournalEvent) -> None:

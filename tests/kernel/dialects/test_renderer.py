@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from llmos_kernel.abi import Message, Role, ToolCall, ToolSpec
 from llmos_kernel.dialects.dialect import EMBEDDED, HERMES, SYSTEM_PROMPT
 from llmos_kernel.dialects.renderer import Renderer, detect_dialect
+from llmos_kernel.dialects.tool_table import openai_schema
 from llmos_kernel.errors import ModelError
 
 MODEL = Path(__file__).parents[3] / "kernel" / "llmos_kernel" / "model"
@@ -78,17 +79,7 @@ def test_the_chat_template_renders_the_same_ids(renderer: Renderer) -> None:
         {"role": "assistant", "content": "Here it is."},
         {"role": "user", "content": "thanks"},
     ]
-    tools = [
-        {
-            "type": "function",
-            "function": {
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": dict(tool.parameters),
-            },
-        }
-        for tool in TOOLS
-    ]
+    tools = [openai_schema(tool) for tool in TOOLS]
     expected = [
         *renderer.system_ids(SYSTEM_PROMPT, TOOLS),
         *renderer.user_ids(" draw it\n"),
@@ -100,10 +91,11 @@ def test_the_chat_template_renders_the_same_ids(renderer: Renderer) -> None:
         *renderer.user_ids("thanks"),
         *renderer.assistant_open_ids(),
     ]
-    rendered = tokenizer.apply_chat_template(
-        messages, tools=tools, add_generation_prompt=True, return_dict=True
-    )
-    assert rendered["input_ids"] == expected
+    for conversation in (messages, messages[1:]):  # without a system message it writes our own
+        rendered = tokenizer.apply_chat_template(
+            conversation, tools=tools, add_generation_prompt=True, return_dict=True
+        )
+        assert rendered["input_ids"] == expected
 
 
 def tokenizer_with(*added: str) -> Tokenizer:

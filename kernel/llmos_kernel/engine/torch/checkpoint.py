@@ -38,7 +38,6 @@ class DecoderConfig:
     has_tied_embeddings: bool
     has_qk_norm: bool
     has_qkv_bias: bool
-    stop_ids: tuple[int, ...]
 
 
 def read_config(folder: Path) -> DecoderConfig:
@@ -72,7 +71,6 @@ def _config(raw: dict[str, Any]) -> DecoderConfig:
         raise ModelError(f"this engine does not know the position encoding {rope_type!r}")
     if raw.get("use_sliding_window"):
         raise ModelError("this engine does not run sliding-window attention")
-    stop = raw.get("eos_token_id")
     return DecoderConfig(
         vocabulary=int(raw["vocab_size"]),
         width=int(raw["hidden_size"]),
@@ -88,7 +86,6 @@ def _config(raw: dict[str, Any]) -> DecoderConfig:
         has_tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
         has_qk_norm=architecture == "Qwen3ForCausalLM",
         has_qkv_bias=architecture == "Qwen2ForCausalLM" or bool(raw.get("attention_bias", False)),
-        stop_ids=tuple(stop) if isinstance(stop, list) else (stop,) if stop is not None else (),
     )
 
 

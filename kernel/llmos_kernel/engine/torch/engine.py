@@ -91,9 +91,10 @@ class TorchEngine:
 
         At least one token of the request is left to be computed.
         """
-        best = max(self._idle, key=lambda c: c.common_length(request.tokens), default=None)
         self.cache_use.num_prompt_tokens += len(request.tokens)
-        length = best.common_length(request.tokens) if best else 0
+        lengths = [cache.common_length(request.tokens) for cache in self._idle]
+        length = max(lengths, default=0)
+        best = self._idle[lengths.index(length)] if lengths else None
         if best is None or length < len(best.tokens) // 2:
             return KVCache(self._decoder.config, self._dtype, self._device)
         self._idle.remove(best)
