@@ -15,7 +15,9 @@ from typing import Protocol
 class GenerateRequest:
     """`tokens` is the whole sequence so far. The stop token is yielded too, as the last one.
 
-    `temperature` 0 is greedy. `deadline` is a value of `time.monotonic()`, or None.
+    `temperature` 0 is greedy. `deadline` is a value of `time.monotonic()`, or None. The share of
+    the model that a request gets is counted by `pid`; a smaller `nice` (-20 to 19) gets more, and
+    an interactive request goes before those that are not.
     """
 
     tokens: Sequence[int]
@@ -24,6 +26,9 @@ class GenerateRequest:
     temperature: float = 0.0
     seed: int = 0
     deadline: float | None = None
+    pid: int = 0
+    nice: int = 0
+    is_interactive: bool = False
 
 
 @dataclass(slots=True)
@@ -39,22 +44,31 @@ class CacheUse:
 
 
 class Engine(Protocol):
-    """A source of tokens."""
+    """A source of tokens. Use from one event loop."""
 
     @property
     def context_length(self) -> int:
         """The most tokens a sequence can have, prompt and answer together."""
         ...
 
-    @property
-    def cache_use(self) -> CacheUse: ...
-
     def generate(self, request: GenerateRequest) -> AsyncIterator[int]:
-        """Yield new token ids one by one until the stop token or a limit.
+        """Yield new token ids one by one until the stop token, a limit or the deadline.
 
         Closing or cancelling the iterator ends the work before its next token. Iterators of
-        several requests may be open at once.
+        several requests may be open at once, one for each pid.
         """
+        ...
+
+    def renice(self, pid: int, nice: int) -> None:
+        """Change the share of a request that is at work, if there is one."""
+        ...
+
+    def cache_use(self, pid: int) -> CacheUse:
+        """Return what a process asked for and found since it first did, until it is released."""
+        ...
+
+    def release(self, pid: int) -> None:
+        """Forget a process that has ended: what is held for it only may go."""
         ...
 
     def close(self) -> None: ...

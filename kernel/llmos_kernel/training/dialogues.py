@@ -24,8 +24,8 @@ FILE_WEIGHTS = {
     "calculate_arithmetic": 26,
     "calculate_symbolic": 8,
     "calculate_stories": 14,
-    "python_numbers": 8,
-    "python_text": 9,
+    "python_numbers": 9,
+    "python_text": 14,
     "read_file": 9,
     "attachments": 1,
     "write_file": 17,
@@ -103,11 +103,11 @@ class DialogueMaker:
     def __iter__(self) -> Iterator[Dialogue]:
         while True:
             roll = self._rng.random()
-            if roll < 0.10:
+            if roll < 0.15:
                 yield self._copying()
-            elif roll < 0.13:
+            elif roll < 0.18:
                 yield self._service()
-            elif roll < 0.14:
+            elif roll < 0.19:
                 yield self._single()
             else:
                 yield self._session()
@@ -284,22 +284,41 @@ class DialogueMaker:
     def _copying(self) -> Dialogue:
         dialogue = Dialogue(self._table() if self._rng.random() < 0.3 else [])
         for _ in range(self._rng.randint(2, 5)):
-            if self._rng.random() < 0.5:
-                texts = (self._slots.phrase(2, 9), self._slots.path(), self._slots.letters(4, 20))
-                text = self._rng.choice((*texts, self._slots.sentence()))
-                verb = self._rng.choice(
-                    ["Repeat", "repeat after me", "echo", "Copy this", "say again"]
-                )
-                request, reply = f"{verb}: {text}", text
-            else:
-                keys = [self._slots.word() for _ in range(self._rng.randint(2, 6))]
-                pairs = {key: self._short_value() for key in keys}
-                key = self._rng.choice(list(pairs))
-                listed = "\n".join(f"{k} = {v}" for k, v in pairs.items())
-                request, reply = f"{listed}\nvalue of {key}", pairs[key]
+            request, reply = self._rng.choice(
+                [self._echo, self._echo, self._lookup, self._quotation, self._sequence]
+            )()
             dialogue.messages.append(Message(Role.USER, request))
             self._say(dialogue, reply)
         return dialogue
+
+    def _echo(self) -> tuple[str, str]:
+        slots = self._slots
+        text = self._rng.choice(
+            [slots.phrase(2, 9), slots.path(), slots.letters(4, 20), slots.sentence(), slots.code()]
+        )
+        verb = self._rng.choice(["Repeat", "repeat after me", "echo", "Copy this", "say again"])
+        return f"{verb}: {text}", text
+
+    def _lookup(self) -> tuple[str, str]:
+        keys = [self._slots.word() for _ in range(self._rng.randint(2, 6))]
+        pairs = {key: self._short_value() for key in keys}
+        key = self._rng.choice(list(pairs))
+        listed = "\n".join(f"{k} = {v}" for k, v in pairs.items())
+        return f"{listed}\nvalue of {key}", pairs[key]
+
+    def _quotation(self) -> tuple[str, str]:
+        """A quoted passage between other words; the reply is the passage."""
+        left, right = self._rng.choice(["''", '""', "()", "``"])
+        text = self._slots.phrase(1, 8).translate({ord(left): None, ord(right): None})
+        before, after = self._slots.phrase(1, 5), self._slots.phrase(0, 4)
+        return f"quoted part: {before} {left}{text}{right} {after}".rstrip(), text
+
+    def _sequence(self) -> tuple[str, str]:
+        """Numbers spread over a sentence; the reply has them in order, digits for words."""
+        numbers = [self._slots.number() for _ in range(self._rng.randint(2, 5))]
+        parts = [f"{self._slots.phrase(1, 3)} {number.shown}" for number in numbers]
+        gap = self._rng.choice([" ", ", ", "; ", ". "])
+        return f"numbers: {gap.join(parts)}", ", ".join(number.exact for number in numbers)
 
     def _short_value(self) -> str:
         slots = self._slots

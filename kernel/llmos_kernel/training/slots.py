@@ -286,6 +286,8 @@ class Slots:
     def polynomial(self) -> Value:
         variable = "x"
         degree = self.rng.choice([1, 2, 2, 2, 3])
+        if self.rng.random() < 0.2:
+            return self._power()
         shown, exact = "", ""
         gap = self.rng.choice([" ", " ", ""])
         power = self.rng.choice(["^", "^", "**"])
@@ -306,8 +308,17 @@ class Slots:
             exact += exact_tail if factor == 1 else f"{factor}*{exact_tail}"
         return Value(shown, exact.replace(" ", ""))
 
+    def _power(self) -> Value:
+        exponent = self.rng.randint(2, 9)
+        factor = self.rng.choice(["", "", str(self.rng.randint(2, 60))])
+        shown = f"{factor}{self.rng.choice(['', '*'])}" if factor else ""
+        exact = f"{factor}*" if factor else ""
+        return Value(
+            f"{shown}x{self.rng.choice(['^', '^', '**'])}{exponent}", f"{exact}x**{exponent}"
+        )
+
     def function(self) -> Value:
-        if self.rng.random() < 0.3:
+        if self.rng.random() < 0.4:
             return self.polynomial()
         inner = self.rng.choice(["x", "x", f"{self.rng.randint(2, 9)}*x", "x**2"])
         head = self.rng.choice(["sin", "cos", "tan", "exp", "log", "sqrt"])
@@ -332,25 +343,56 @@ class Slots:
         return Value(shown, exact)
 
     def code(self) -> str:
-        number, other = self.rng.randint(1, 99), self.rng.randint(1, 99)
-        word, name = self.word().replace("'", ""), self.rng.choice("abcxyzn")
+        """One or two lines of Python, put together at random: they are copied, not understood."""
+        name = self.rng.choice([*"abcxyzn", self._identifier()])
+        value = self._code_value(2)
         return self.rng.choice([
-            f"print('{word}')",
-            f"print({number} {self.rng.choice('+-*/%')} {other})",
-            f"{name} = {number}; print({name} * {other})",
-            f"len('{word}')",
-            f"'{word}'.upper()",
-            f"[{name}**2 for {name} in range({number})]",
-            f"sum(range({number}))",
-            f"print('{word}' * {self.rng.randint(2, 9)})",
-            f"sorted([{', '.join(self._plain_numbers())}])",
-            f"max({', '.join(self._plain_numbers())})",
-            f"import math; math.{self.rng.choice(['sqrt', 'log', 'sin', 'floor'])}({number})",
-            f"for {name} in range({self.rng.randint(2, 9)}): print({name})",
-            f"{number} ** {self.rng.randint(2, 9)}",
-            f"'{word}'[::-1]",
-            f"1/0 if {number} > {other} else {word!r}",
+            f"print({value})",
+            f"print({value})",
+            value,
+            f"{name} = {value}; print({name})",
+            f"{name} = {value}\nprint({self._code_call(name)})",
+            f"for {name} in {self._code_range()}: print({self._code_call(name)})",
+            f"[{self._code_call(name)} for {name} in {self._code_range()}]",
+            f"import math; print(math.{self.rng.choice(['sqrt', 'log', 'sin', 'floor'])}({value}))",
+            f"print({value}, {self._code_value(1)})",
+            f"{value} if {self._code_value(1)} else {self._code_value(0)}",
         ])  # fmt: skip
+
+    def _code_value(self, depth: int) -> str:
+        if depth and self.rng.random() < 0.6:
+            left, right = self._code_value(depth - 1), self._code_value(0)
+            return self.rng.choice([
+                self._code_call(left),
+                f"{left} {self.rng.choice(['+', '-', '*', '/', '%', '//', '**', '<', '=='])} {right}",
+                f"{left} * {self.rng.randint(2, 9)}",
+                f"{left}[{self.rng.choice(['::-1', '0', '-1', '1:', ':3', '::2'])}]",
+                f"{left}.{self.rng.choice(['upper()', 'title()', 'split()', 'strip()'])}",
+            ])  # fmt: skip
+        quote = self.rng.choice("''\"")
+        return self.rng.choice([
+            str(self.rng.randint(0, 9999)),
+            str(self.rng.randint(0, 99)),
+            f"{quote}{self._unquoted(1, 1)}{quote}",
+            f"{quote}{self._unquoted(1, 5)}{quote}",
+            f"[{', '.join(self._plain_numbers())}]",
+            self._identifier(),
+        ])  # fmt: skip
+
+    def _code_call(self, value: str) -> str:
+        functions = "len sum sorted max min abs str list set round print int".split()
+        return f"{self.rng.choice([*functions, self._identifier()])}({value})"
+
+    def _code_range(self) -> str:
+        start, stop = self.rng.randint(0, 9), self.rng.randint(10, 200)
+        return self.rng.choice([f"range({stop})", f"range({start}, {stop})", self._code_value(0)])
+
+    def _identifier(self) -> str:
+        words = re.sub(r"[^a-z ]", "", self.phrase(1, 2).lower()).split()
+        return "_".join(words) or "value"
+
+    def _unquoted(self, shortest: int, longest: int) -> str:
+        return re.sub(r"['\"\\]", "", self.phrase(shortest, longest))
 
     # Results -------------------------------------------------------------
 
