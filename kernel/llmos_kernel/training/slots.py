@@ -362,9 +362,10 @@ class Slots:
     def _code_value(self, depth: int) -> str:
         if depth and self.rng.random() < 0.6:
             left, right = self._code_value(depth - 1), self._code_value(0)
+            operator = self.rng.choice(["+", "-", "*", "/", "%", "//", "**", "<", "=="])
             return self.rng.choice([
                 self._code_call(left),
-                f"{left} {self.rng.choice(['+', '-', '*', '/', '%', '//', '**', '<', '=='])} {right}",
+                f"{left} {operator} {right}",
                 f"{left} * {self.rng.randint(2, 9)}",
                 f"{left}[{self.rng.choice(['::-1', '0', '-1', '1:', ':3', '::2'])}]",
                 f"{left}.{self.rng.choice(['upper()', 'title()', 'split()', 'strip()'])}",

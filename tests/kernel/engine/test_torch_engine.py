@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,15 @@ from transformers import (
 )
 
 from llmos_kernel.engine.base import GenerateRequest
+from llmos_kernel.engine.torch.cache import KVMemory, PageCache
+from llmos_kernel.engine.torch.checkpoint import read_config, read_weights
+from llmos_kernel.engine.torch.decoder import Decoder, Segment
 from llmos_kernel.engine.torch.engine import TorchEngine
+from llmos_kernel.engine.torch.native import NativeOperations
+from llmos_kernel.engine.torch.operations import TorchOperations
+from llmos_kernel.engine.torch.pages import PageTable
 from llmos_kernel.errors import ModelError
+from llmos_kernel.scheduler import Scheduler
 
 SIZES: dict[str, Any] = {
     "vocab_size": 300,
@@ -72,6 +81,7 @@ def request(tokens: Sequence[int], count: int = 40, **options: Any) -> GenerateR
 
 
 async def generated(engine: TorchEngine, tokens: Sequence[int], **options: Any) -> list[int]:
+    """Return what the engine says; `options` are those of `request`."""
     return [token_id async for token_id in engine.generate(request(tokens, **options))]
 
 
@@ -112,7 +122,7 @@ async def test_a_sequence_that_goes_on_equals_one_computed_afresh_and_reuses_its
     cold = TorchEngine.load(tmp_path)
     assert await generated(cold, tokens) == warm
     cold.close()
-    assert engine.cache_use.share > 0.7
+    assert engine.cache_use(0).share > 0.7
 
 
 async def test_interleaved_sequences_do_not_touch_each_other(
@@ -120,7 +130,9 @@ async def test_interleaved_sequences_do_not_touch_each_other(
 ) -> None:
     prompts = [prompt(30 + i, seed=i) for i in range(4)]
     alone = [await generated(engine, tokens) for tokens in prompts]
-    together = await asyncio.gather(*(generated(engine, tokens) for tokens in prompts))
+    together = await asyncio.gather(
+        *(generated(engine, tokens, pid=pid) for pid, tokens in enumerate(prompts))
+    )
     assert list(together) == alone
 
 
@@ -215,3 +227,201 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path: Path, how: str, messa
     damaged(save_model(tmp_path), how)
     with pytest.raises(ModelError, match=message):
         TorchEngine.load(tmp_path)
+
+
+# Many sequences in little memory ---------------------------------------------
+
+
+@pytest.fixture
+async def tight_engine(tmp_path: Path) -> AsyncIterator[TorchEngine]:
+    """Room for one whole context, and so for few of many long sequences at once."""
+    folder = save_model(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 512}))
+    engine = TorchEngine.load(folder, cache_bytes=0, scheduler=Scheduler(max_wait=8))
+    yield engine
+    await engine.check_integrity()
+    engine.close()
+
+
+async def test_sequences_that_do_not_fit_together_are_preempted_and_restored_exactly(
+    tight_engine: TorchEngine,
+) -> None:
+    prompts = [prompt(150 + 7 * seed, seed=seed) for seed in range(6)]
+    alone = []
+    for tokens in prompts:
+        alone.append(await generated(tight_engine, tokens, pid=100))
+        tight_engine.release(100)
+    together = await asyncio.gather(
+        *(generated(tight_engine, tokens, pid=pid) for pid, tokens in enumerate(prompts))
+    )
+    assert list(together) == alone
+
+
+async def test_idle_processes_are_swapped_out_and_come_back_without_a_second_prefill(
+    tight_engine: TorchEngine,
+) -> None:
+    contexts: dict[int, list[int]] = {}
+    for pid in range(5):
+        tokens = prompt(200, seed=pid)
+        contexts[pid] = tokens + await generated(tight_engine, tokens, pid=pid)
+    for pid, tokens in contexts.items():
+        before = tight_engine.cache_use(pid).num_cached_tokens
+        longer = [*tokens, 5, 6, 7]
+        warm = await generated(tight_engine, longer, pid=pid)
+        assert tight_engine.cache_use(pid).num_cached_tokens - before >= len(tokens) - 1
+        assert await generated(tight_engine, longer, pid=99) == warm
+        tight_engine.release(99)
+
+
+async def test_a_full_disk_costs_a_second_prefill_and_nothing_else(
+    tight_engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("llmos_kernel.engine.torch.cache.os.pwrite", no_room)
+    tokens = prompt(200)
+    whole = await generated(tight_engine, tokens, pid=1)
+    await tight_engine.swap_out(1)
+    assert await generated(tight_engine, tokens, pid=1) == whole
+
+
+async def test_a_fork_in_the_middle_of_a_generation_shares_all_and_disturbs_nobody(
+    engine: TorchEngine,
+) -> None:
+    tokens = prompt(70)
+    whole = await generated(engine, tokens, pid=9)
+    stream = engine.generate(request(tokens, pid=1))
+    said = [await anext(stream) for _ in range(10)]
+    await engine.fork(1, 2, len(tokens) + 9)
+    child = await generated(engine, tokens + said, pid=2, count=30)
+    rest = [token async for token in stream]
+    assert said + child == said + rest == whole
+    assert engine.cache_use(2).num_cached_tokens == len(tokens) + 9
+    await engine.check_integrity()
+
+
+async def test_a_long_prompt_does_not_hold_up_those_that_decode(engine: TorchEngine) -> None:
+    arrived: list[int] = []
+    has_begun = asyncio.Event()
+
+    async def follow(pid: int, tokens: list[int]) -> None:
+        async for _ in engine.generate(request(tokens, pid=pid)):
+            arrived.append(pid)
+            has_begun.set()
+
+    first = asyncio.ensure_future(follow(1, prompt(10)))
+    await has_begun.wait()
+    await asyncio.gather(first, follow(2, prompt(1500, seed=1)))
+    assert arrived.index(2) > 10
+    assert sorted(arrived) == [1] * 40 + [2] * 40
+
+
+async def test_the_cached_share_of_a_ten_turn_tool_loop_is_95_percent(
+    engine: TorchEngine,
+) -> None:
+    tokens = prompt(400)
+    for turn in range(10):
+        tokens += await generated(engine, tokens, pid=1)
+        tokens += prompt(15, seed=turn)
+        if turn == 0:
+            first = engine.cache_use(1).num_prompt_tokens
+    use = engine.cache_use(1)
+    assert use.num_cached_tokens / (use.num_prompt_tokens - first) > 0.95
+
+
+async def test_a_second_request_of_a_process_at_work_is_refused(engine: TorchEngine) -> None:
+    stream = engine.generate(request(prompt(20), pid=1))
+    await anext(stream)
+    with pytest.raises(ModelError, match="process 1 has a request at work"):
+        await generated(engine, prompt(30), pid=1)
+    await stream.aclose()  # pyright: ignore
+
+
+async def test_closing_the_engine_ends_every_open_request_with_an_error(tmp_path: Path) -> None:
+    engine = TorchEngine.load(save_model(tmp_path))
+    stream = engine.generate(request(prompt(20), count=1000))
+    await anext(stream)
+    engine.close()
+    with pytest.raises(ModelError, match="closed"):
+        async for _ in stream:
+            pass
+
+
+async def test_an_error_in_a_step_reaches_each_request_and_the_engine_goes_on(
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    tokens = prompt(20)
+    whole = await generated(engine, tokens)
+    with monkeypatch.context() as patch:
+        patch.setattr("llmos_kernel.engine.torch.decoder.Decoder.forward", broken)
+        with pytest.raises(ModelError, match="out of memory"):
+            await generated(engine, tokens)
+    assert await generated(engine, tokens) == whole
+
+
+async def test_random_comings_goings_forks_and_swaps_never_change_what_is_said(
+    tight_engine: TorchEngine,
+) -> None:
+    rng = random.Random(11)
+    prompts = [prompt(rng.randint(20, 250), seed=seed) for seed in range(8)]
+    alone = []
+    for tokens in prompts:
+        alone.append(await generated(tight_engine, tokens, pid=100))
+    tight_engine.release(100)
+
+    async def life(pid: int) -> None:
+        for _ in range(4):
+            tokens, whole = prompts[pid], alone[pid]
+            cut = rng.randint(1, 40)
+            stream = tight_engine.generate(request(tokens, pid=pid, nice=rng.randint(-5, 5)))
+            said = [token async for token in _first(stream, cut)]
+            assert said == whole[: len(said)]
+            await tight_engine.fork(pid, 50 + pid, rng.randint(0, len(tokens)))
+            if rng.random() < 0.5:
+                await tight_engine.swap_out(pid)
+            if rng.random() < 0.5:
+                tight_engine.release(50 + pid)
+            await tight_engine.check_integrity()
+
+    await asyncio.gather(*(life(pid) for pid in range(8)))
+
+
+async def _first(stream: AsyncIterator[int], count: int) -> AsyncIterator[int]:
+    async with aclosing(stream):  # pyright: ignore
+        async for token in stream:
+            yield token
+            count -= 1
+            if not count:
+                return
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_compiled_operations_agree_with_plain_pytorch(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    folder = save_model(tmp_path)
+    config = read_config(folder)
+    logits: list[torch.Tensor] = []
+    for operations in (NativeOperations, TorchOperations):
+        weights = read_weights(folder, config, dtype=dtype, device=torch.device("cpu"))
+        cache = PageCache(config, 40, dtype=dtype, device=torch.device("cpu"))
+        memory = KVMemory(cache)
+        decoder = Decoder(config, weights, cache, operations=operations)
+        tables = [PageTable() for _ in range(3)]
+        for step in range(4):
+            parts = [prompt(1 if step and i < 2 else 40, seed=10 * step + i) for i in range(3)]
+            for table, tokens in zip(tables, parts, strict=True):
+                memory.prepare(table, len(tokens))
+            segments = [Segment(t, p) for t, p in zip(tables, parts, strict=True)]
+            logits.append(decoder.forward(segments))
+            for table, tokens in zip(tables, parts, strict=True):
+                memory.manager.append(table, tokens)
+        memory.close()
+    tolerance = 2e-3 if dtype == torch.float32 else 0.6
+    for native, plain in zip(logits[:4], logits[4:], strict=True):
+        torch.testing.assert_close(native, plain, atol=tolerance, rtol=0.02)

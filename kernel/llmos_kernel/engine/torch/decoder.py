@@ -1,4 +1,4 @@
-"""One forward step of a Llama-type decoder over one sequence with its KV cache.
+"""One forward step of a Llama-type decoder over a batch of sequences in a paged cache.
 
 Runs Llama (Touvron et al., 2023), Qwen2 and Qwen3; matches transformers' classes of these names.
 Knows no sampling and no requests.
@@ -6,143 +6,195 @@ Knows no sampling and no requests.
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch.nn import functional
 
+from llmos_kernel.engine.torch.cache import PageCache
 from llmos_kernel.engine.torch.checkpoint import DecoderConfig
+from llmos_kernel.engine.torch.operations import (
+    Chunk,
+    Operations,
+    Rows,
+    TorchOperations,
+)
+from llmos_kernel.engine.torch.pages import PAGE_SIZE, PageTable, pages_for
+
+Linear: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
-class KVCache:
-    """Keys and values of one sequence: (layers, 2, kv heads, capacity, head_dim).
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Tokens to compute for one sequence; they follow those of its table, in reserved pages."""
 
-    `tokens` are the ids whose keys and values are held, in order.
-    """
+    table: PageTable
+    tokens: Sequence[int]
 
-    def __init__(self, config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> None:
-        self._shape = (config.num_layers, 2, config.num_kv_heads)
-        self._head_dim = config.head_dim
-        self._pages = torch.empty(*self._shape, 0, config.head_dim, dtype=dtype, device=device)
-        self.tokens: list[int] = []
 
-    def common_length(self, tokens: Sequence[int]) -> int:
-        """Return how many leading ids of `tokens` are held."""
-        length = 0
-        for held, asked in zip(self.tokens, tokens, strict=False):
-            if held != asked:
-                break
-            length += 1
-        return length
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One decoder layer's weights, the matrices that share an input joined."""
 
-    def truncate(self, length: int) -> None:
-        """Forget all but the first `length` tokens."""
-        del self.tokens[length:]
-
-    def reserve(self, length: int) -> None:
-        """Make room for `length` tokens in all; grows by doubling."""
-        capacity = self._pages.shape[3]
-        if length <= capacity:
-            return
-        grown = self._pages.new_empty(*self._shape, max(length, 2 * capacity, 256), self._head_dim)
-        grown[:, :, :, : len(self.tokens)] = self._pages[:, :, :, : len(self.tokens)]
-        self._pages = grown
-
-    def write(
-        self, layer: int, start: int, keys: torch.Tensor, values: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store (kv heads, n, head_dim) at `start`; return all up to the end, the same way laid."""
-        end = start + keys.shape[1]
-        self._pages[layer, 0, :, start:end] = keys
-        self._pages[layer, 1, :, start:end] = values
-        return self._pages[layer, 0, :, :end], self._pages[layer, 1, :, :end]
+    input_norm: torch.Tensor
+    qkv: Linear
+    qk_norms: torch.Tensor
+    output: Linear
+    post_attention_norm: torch.Tensor
+    gate_up: Linear
+    down: Linear
 
 
 class Decoder:
-    """The weights and the forward pass. Stateless; caches are passed in."""
+    """The weights and the forward pass over one page cache. Use from one thread."""
 
-    def __init__(self, config: DecoderConfig, weights: dict[str, torch.Tensor]) -> None:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        weights: dict[str, torch.Tensor],
+        cache: PageCache,
+        *,
+        operations: type[Operations] | None = None,
+    ) -> None:
+        """Take over `weights`, which is emptied. `operations` are the best for the device."""
         self.config = config
-        self._weights = weights
-        embedding = weights["model.embed_tokens.weight"]
-        self._head = embedding if config.has_tied_embeddings else weights["lm_head.weight"]
-        self._cos, self._sin = _rotations(config, embedding.dtype, embedding.device)
+        self._embedding = weights["model.embed_tokens.weight"]
+        self._device = self._embedding.device
+        self._final_norm = weights.pop("model.norm.weight").float()
+        head = self._embedding if config.has_tied_embeddings else weights.pop("lm_head.weight")
+        self._head = _linear(head)
+        self._layers = [_layer(weights, config, index) for index in range(config.num_layers)]
+        weights.clear()
+        kind = operations or _best_operations(self._device)
+        self._operations = kind(config, cache, _rotations(config).to(self._device))
 
     @torch.inference_mode()
-    def forward(self, tokens: Sequence[int], cache: KVCache) -> torch.Tensor:
-        """Append tokens to the cache and return the last one's logits, (vocabulary,), float32."""
-        start, count = len(cache.tokens), len(tokens)
-        cache.reserve(start + count)
-        device = self._head.device
-        hidden = self._weights["model.embed_tokens.weight"][torch.tensor(tokens, device=device)]
-        cos, sin = self._cos[start : start + count], self._sin[start : start + count]
-        for layer in range(self.config.num_layers):
-            prefix = f"model.layers.{layer}."
-            normed = self._norm(hidden, f"{prefix}input_layernorm.weight")
-            hidden = hidden + self._attention(normed, layer, cache, cos, sin)
-            normed = self._norm(hidden, f"{prefix}post_attention_layernorm.weight")
-            hidden = hidden + self._mlp(normed, f"{prefix}mlp.")
-        cache.tokens.extend(tokens)
-        last = self._norm(hidden[-1:], "model.norm.weight")
-        return functional.linear(last, self._head)[0].float()
+    def forward(self, segments: Sequence[Segment]) -> torch.Tensor:
+        """Compute all tokens; return the logits of each segment's last, (segments, vocabulary).
 
-    def _norm(self, hidden: torch.Tensor, name: str) -> torch.Tensor:
-        weight = self._weights[name]
-        return functional.rms_norm(hidden, weight.shape, weight, self.config.norm_epsilon)
-
-    def _project(self, hidden: torch.Tensor, name: str) -> torch.Tensor:
-        weights = self._weights
-        return functional.linear(hidden, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
-
-    def _attention(
-        self, hidden: torch.Tensor, layer: int, cache: KVCache, cos: torch.Tensor, sin: torch.Tensor
-    ) -> torch.Tensor:
-        config, prefix = self.config, f"model.layers.{layer}.self_attn."
-        count, start = hidden.shape[0], len(cache.tokens)
-        queries = self._heads(hidden, f"{prefix}q_proj", config.num_heads)
-        keys = self._heads(hidden, f"{prefix}k_proj", config.num_kv_heads)
-        values = self._heads(hidden, f"{prefix}v_proj", config.num_kv_heads)
-        if config.has_qk_norm:
-            queries = self._norm(queries, f"{prefix}q_norm.weight")
-            keys = self._norm(keys, f"{prefix}k_norm.weight")
-        queries, keys = _rotate(queries, cos, sin), _rotate(keys, cos, sin)
-        keys, values = cache.write(layer, start, keys, values)
-        mask = None
-        if count > 1 and start:
-            mask = torch.ones(count, start + count, dtype=torch.bool, device=hidden.device)
-            mask = mask.tril(diagonal=start)
-        attended = functional.scaled_dot_product_attention(
-            queries[None],
-            keys[None],
-            values[None],
-            attn_mask=mask,
-            is_causal=count > 1 and not start,
-            enable_gqa=config.num_heads != config.num_kv_heads,
-        )
-        return self._project(attended[0].transpose(0, 1).reshape(count, -1), f"{prefix}o_proj")
-
-    def _heads(self, hidden: torch.Tensor, name: str, num_heads: int) -> torch.Tensor:
-        """Project (n, width) to (heads, n, head_dim)."""
-        projected = self._project(hidden, name)
-        return projected.view(hidden.shape[0], num_heads, self.config.head_dim).transpose(0, 1)
-
-    def _mlp(self, hidden: torch.Tensor, prefix: str) -> torch.Tensor:
-        gate = functional.silu(self._project(hidden, f"{prefix}gate_proj"))
-        return self._project(gate * self._project(hidden, f"{prefix}up_proj"), f"{prefix}down_proj")
+        Float32, in the order given: segments of one token first, then longer ones. The tables are
+        read and not changed.
+        """
+        rows = _rows(segments, self._device)
+        tokens = torch.tensor([t for s in segments for t in s.tokens], device=self._device)
+        delta = self._embedding[tokens]
+        hidden = torch.zeros(delta.shape, dtype=torch.float32, device=self._device)
+        operations = self._operations
+        for index, layer in enumerate(self._layers):
+            normed = operations.add_norm(hidden, delta, layer.input_norm)
+            queries = operations.rotate_and_store(layer.qkv(normed), layer.qk_norms, index, rows)
+            delta = layer.output(operations.attend(queries, index, rows))
+            normed = operations.add_norm(hidden, delta, layer.post_attention_norm)
+            delta = layer.down(operations.gate(layer.gate_up(normed)))
+        last = [*range(rows.num_singles), *(chunk.end - 1 for chunk in rows.chunks)]
+        normed = operations.add_norm(hidden[last], delta[last], self._final_norm)
+        return self._head(normed).float()
 
 
-def _rotations(
-    config: DecoderConfig, dtype: torch.dtype, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return cosines and sines, each (context, head_dim), of rotary embeddings (Su et al.)."""
+def _rows(segments: Sequence[Segment], device: torch.device) -> Rows:
+    positions: list[int] = []
+    pages: list[int] = []
+    chunks: list[Chunk] = []
+    singles: list[Segment] = []
+    for segment in segments:
+        held, start = len(segment.table.tokens), len(positions)
+        for position in range(held, held + len(segment.tokens)):
+            page = segment.table.pages[position // PAGE_SIZE]
+            assert page is not None, "the caller swaps a table in before it computes"
+            positions.append(position)
+            pages.append(page)
+        if len(segment.tokens) == 1:
+            singles.append(segment)
+        else:
+            chunks.append(_chunk(segment, start, device))
+    most = max((len(s.table.pages) for s in singles), default=0)
+    tables = [[*s.table.pages, *[0] * (most - len(s.table.pages))] for s in singles]
+    return Rows(
+        torch.tensor(positions, device=device),
+        torch.tensor(pages, device=device),
+        torch.tensor([position % PAGE_SIZE for position in positions], device=device),
+        torch.tensor(tables, dtype=torch.int32, device=device),
+        torch.tensor([len(s.table.tokens) + 1 for s in singles], device=device),
+        tuple(chunks),
+    )
+
+
+def _chunk(segment: Segment, start: int, device: torch.device) -> Chunk:
+    held, count = len(segment.table.tokens), len(segment.tokens)
+    pages = torch.tensor(segment.table.pages[: pages_for(held + count)], device=device)
+    mask = None
+    if held:
+        mask = torch.ones(count, held + count, dtype=torch.bool, device=device).tril(held)
+    return Chunk(start, start + count, held, pages, mask)
+
+
+def _layer(weights: dict[str, torch.Tensor], config: DecoderConfig, index: int) -> Layer:
+    prefix = f"model.layers.{index}."
+
+    def joined(kind: str, part: str, names: Sequence[str]) -> torch.Tensor | None:
+        found = [weights.pop(f"{prefix}{part}.{name}_proj.{kind}", None) for name in names]
+        present = [tensor for tensor in found if tensor is not None]
+        return torch.cat(present) if present else None
+
+    def linear(part: str, *names: str) -> Linear:
+        weight = joined("weight", part, names)
+        assert weight is not None, "read_weights checks that every tensor is there"
+        return _linear(weight, joined("bias", part, names))
+
+    def norm(name: str) -> torch.Tensor:
+        return weights.pop(f"{prefix}{name}.weight").float()
+
+    qk_norms = torch.empty(0, config.head_dim, device=weights["model.embed_tokens.weight"].device)
+    if config.has_qk_norm:
+        qk_norms = torch.stack([norm("self_attn.q_norm"), norm("self_attn.k_norm")])
+    return Layer(
+        norm("input_layernorm"),
+        linear("self_attn", "q", "k", "v"),
+        qk_norms,
+        linear("self_attn", "o"),
+        norm("post_attention_layernorm"),
+        linear("mlp", "gate", "up"),
+        linear("mlp", "down"),
+    )
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear:
+    """Return the product with a weight (out, in), packed where that is faster.
+
+    oneDNN's own layout makes bfloat16 products on the CPU up to three times as fast; the packing
+    operator is private to PyTorch, so where it is missing the plain product stays.
+    """
+    if weight.device.type == "cpu" and weight.dtype == torch.bfloat16:
+        try:
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+            multiply = torch.ops.mkldnn._linear_pointwise
+        except (AttributeError, NotImplementedError, RuntimeError):
+            return lambda inputs: functional.linear(inputs, weight, bias)
+        return lambda inputs: multiply(inputs, packed, bias, "none", [], "")
+    return lambda inputs: functional.linear(inputs, weight, bias)
+
+
+def _best_operations(device: torch.device) -> type[Operations]:
+    if device.type == "cpu" and importlib.util.find_spec("numba"):
+        from llmos_kernel.engine.torch.native import NativeOperations
+
+        return NativeOperations
+    return TorchOperations
+
+
+def _rotations(config: DecoderConfig) -> torch.Tensor:
+    """Return cosines and sines, (2, context, head_dim), of rotary embeddings (Su et al., 2021)."""
     exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     frequencies = config.rope_theta**-exponents
     if config.rope_scaling is not None:
         frequencies = _llama3_frequencies(frequencies, config.rope_scaling)
     angles = torch.outer(torch.arange(config.context_length, dtype=torch.float32), frequencies)
     angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos().to(device, dtype), angles.sin().to(device, dtype)
+    return torch.stack((angles.cos(), angles.sin()))
 
 
 def _llama3_frequencies(frequencies: torch.Tensor, scaling: dict[str, float]) -> torch.Tensor:
@@ -152,8 +204,3 @@ def _llama3_frequencies(frequencies: torch.Tensor, scaling: dict[str, float]) ->
     wavelengths = 2 * math.pi / frequencies
     blend = ((old / wavelengths - low) / (high - low)).clamp(0, 1)
     return frequencies * (blend + (1 - blend) / factor)
-
-
-def _rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    first, second = heads.chunk(2, dim=-1)
-    return heads * cos + torch.cat((-second, first), dim=-1) * sin

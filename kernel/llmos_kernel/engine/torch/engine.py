@@ -1,46 +1,108 @@
-"""Generates tokens with a decoder in this process, keeping the KV caches of recent sequences.
+"""Generates tokens for many sequences at once with a decoder in this process.
 
-One compute thread serves all requests, a token each in turn. Knows no text.
+One compute thread steps batches that the scheduler plans: prompts in chunks, beside the decoding
+of others (Sarathi-Serve, Agrawal et al., 2024). Between requests a process keeps its keys and
+values; where pages run short, those of idle processes are swapped out first. Knows no text.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import queue
+import threading
 import time
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
 from llmos_kernel.engine.base import CacheUse, GenerateRequest
-from llmos_kernel.engine.torch.checkpoint import read_config, read_weights
-from llmos_kernel.engine.torch.decoder import Decoder, KVCache
-from llmos_kernel.errors import ModelError
+from llmos_kernel.engine.torch.cache import KVMemory, PageCache, page_bytes
+from llmos_kernel.engine.torch.checkpoint import DecoderConfig, read_config, read_weights
+from llmos_kernel.engine.torch.decoder import Decoder, Segment
+from llmos_kernel.engine.torch.pages import PageTable, pages_for
+from llmos_kernel.errors import LlmosError, ModelError
+from llmos_kernel.scheduler import Scheduler, Share
 
-PREFILL_CHUNK = 512
-MAX_IDLE_CACHES = 8
 SMALL_MODEL_BYTES = 1 << 30
+DEFAULT_CACHE_BYTES = 1 << 30
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """A request at work. `tokens` is the sequence so far; those beyond the table are to compute.
+
+    `arrivals` gets each new token, then None or the error that ended it.
+    """
+
+    request: GenerateRequest
+    table: PageTable
+    tokens: list[int]
+    generator: torch.Generator
+    arrivals: asyncio.Queue[int | LlmosError | None] = field(
+        default_factory=asyncio.Queue[int | LlmosError | None]
+    )
+    is_cancelled: bool = False
+
+    @property
+    def num_new(self) -> int:
+        return len(self.tokens) - len(self.request.tokens)
+
+    @property
+    def num_pending(self) -> int:
+        return len(self.tokens) - len(self.table.tokens)
+
+    @property
+    def is_finished(self) -> bool:
+        request = self.request
+        has_stopped = self.num_new > 0 and self.tokens[-1] == request.stop_id
+        return self.is_cancelled or has_stopped or self.num_new >= request.max_new_tokens
 
 
 class TorchEngine:
     """The in-process engine. Close it once; it then accepts no request."""
 
-    def __init__(self, decoder: Decoder, dtype: torch.dtype, device: torch.device) -> None:
-        self._decoder = decoder
-        self._dtype = dtype
-        self._device = device
-        self._idle: list[KVCache] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self.context_length = decoder.config.context_length
-        self.cache_use = CacheUse()
+    def __init__(
+        self,
+        config: DecoderConfig,
+        weights: dict[str, torch.Tensor],
+        *,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        swap_folder: Path | None = None,
+        scheduler: Scheduler | None = None,
+    ) -> None:
+        """Take over `weights`. The cache has `cache_bytes`, but room for one whole context."""
+        embedding = weights["model.embed_tokens.weight"]
+        size = page_bytes(config, embedding.dtype)
+        num_pages = max(cache_bytes, size * (pages_for(config.context_length) + 1)) // size
+        cache = PageCache(config, num_pages, dtype=embedding.dtype, device=embedding.device)
+        self.context_length = config.context_length
+        self._vocabulary = config.vocabulary
+        self._device = embedding.device
+        self._decoder = Decoder(config, weights, cache)
+        self._memory = KVMemory(cache, swap_folder=swap_folder)
+        self._scheduler = scheduler or Scheduler()
+        self._works: dict[int, Work] = {}
+        # What processes without a request keep, by pid, the least recently used first.
+        self._idle: dict[int, PageTable] = {}
+        self._swapped: dict[int, PageTable] = {}
+        self._cache_uses: dict[int, CacheUse] = {}
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._is_closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
 
     @classmethod
-    def load(cls, folder: Path) -> TorchEngine:
+    def load(cls, folder: Path, *, dtype: torch.dtype | None = None, **options: Any) -> TorchEngine:
         """Load a checkpoint, on the GPU where there is one.
 
-        Small models run in float32 on the CPU, so that greedy output is exact; larger ones, and
-        all on a GPU, in bfloat16.
+        Unless `dtype` is given, small models run in float32 on the CPU, so that greedy output is
+        exact; larger ones, and all on a GPU, in bfloat16.
 
         Raises:
             ModelError: the folder holds no checkpoint that this engine can run.
@@ -50,31 +112,30 @@ class TorchEngine:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         is_exact = device.type == "cpu" and size < SMALL_MODEL_BYTES
-        dtype = torch.float32 if is_exact else torch.bfloat16
-        weights = read_weights(folder, config, dtype=dtype, device=device)
-        return cls(Decoder(config, weights), dtype, device)
+        dtype = dtype or (torch.float32 if is_exact else torch.bfloat16)
+        return cls(config, read_weights(folder, config, dtype=dtype, device=device), **options)
+
+    # From the event loop ----------------------------------------------------
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[int]:
         """Yield token ids; see `llmos_kernel.engine.base.Engine`.
 
         Raises:
-            ModelError: the prompt leaves no room in the context, or holds unknown ids.
+            ModelError: the prompt leaves no room in the context, or holds unknown ids, or its
+                process has a request at work already.
         """
         self._check(request)
-        cache = self._take_cache(request)
+        self._loop = asyncio.get_running_loop()
+        generator = torch.Generator().manual_seed(request.seed)
+        work = Work(request, PageTable(), list(request.tokens), generator)
+        self._commands.put(functools.partial(self._admit, work))
         try:
-            pending = list(request.tokens[len(cache.tokens) :])
-            generator = torch.Generator(self._device).manual_seed(request.seed)
-            for _ in range(request.max_new_tokens):
-                if request.deadline is not None and time.monotonic() >= request.deadline:
-                    return
-                token_id = await self._compute(pending, cache, request.temperature, generator)
-                yield token_id
-                if token_id == request.stop_id:
-                    return
-                pending = [token_id]
+            while (arrival := await work.arrivals.get()) is not None:
+                if isinstance(arrival, LlmosError):
+                    raise arrival
+                yield arrival
         finally:
-            self._give_back(cache)
+            work.is_cancelled = True
 
     def _check(self, request: GenerateRequest) -> None:
         room = self.context_length - len(request.tokens)
@@ -83,53 +144,247 @@ class TorchEngine:
                 f"the conversation of {len(request.tokens)} tokens leaves room for {max(room, 0)} "
                 f"of {request.max_new_tokens} in the model's context of {self.context_length}"
             )
-        if max(request.tokens) >= self._decoder.config.vocabulary:
+        if max(request.tokens) >= self._vocabulary:
             raise ModelError("the tokenizer has entries that the model lacks; they do not match")
 
-    def _take_cache(self, request: GenerateRequest) -> KVCache:
-        """Return the idle cache with the longest common prefix, cut to it, or a new one.
+    def cache_use(self, pid: int) -> CacheUse:
+        return self._cache_uses.setdefault(pid, CacheUse())
 
-        At least one token of the request is left to be computed.
-        """
-        self.cache_use.num_prompt_tokens += len(request.tokens)
-        lengths = [cache.common_length(request.tokens) for cache in self._idle]
-        length = max(lengths, default=0)
-        best = self._idle[lengths.index(length)] if lengths else None
-        if best is None or length < len(best.tokens) // 2:
-            return KVCache(self._decoder.config, self._dtype, self._device)
-        self._idle.remove(best)
-        best.truncate(min(length, len(request.tokens) - 1))
-        self.cache_use.num_cached_tokens += len(best.tokens)
-        return best
+    def renice(self, pid: int, nice: int) -> None:
+        self._commands.put(functools.partial(self._scheduler.renice, pid, nice))
 
-    async def _compute(
-        self, tokens: list[int], cache: KVCache, temperature: float, generator: torch.Generator
-    ) -> int:
-        """Run one step in the compute thread; when cancelled, end with the step, not within it."""
-        step = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._step, tokens, cache, temperature, generator
-        )
-        try:
-            return await asyncio.shield(step)
-        except asyncio.CancelledError:
-            await asyncio.wait([step])
-            raise
+    def release(self, pid: int) -> None:
+        self._cache_uses.pop(pid, None)
+        self._commands.put(functools.partial(self._release, pid))
 
-    def _give_back(self, cache: KVCache) -> None:
-        self._idle.append(cache)
-        del self._idle[:-MAX_IDLE_CACHES]
+    async def fork(self, parent: int, child: int, num_tokens: int) -> None:
+        """Let a new process share what another holds of its first tokens, between two steps."""
+        await self._between_steps(functools.partial(self._fork, parent, child, num_tokens))
 
-    def _step(
-        self, tokens: list[int], cache: KVCache, temperature: float, generator: torch.Generator
-    ) -> int:
-        for start in range(0, len(tokens) - PREFILL_CHUNK, PREFILL_CHUNK):
-            self._decoder.forward(tokens[start : start + PREFILL_CHUNK], cache)
-        rest = len(tokens) - (len(tokens) - 1) // PREFILL_CHUNK * PREFILL_CHUNK
-        logits = self._decoder.forward(tokens[-rest:], cache)
-        if temperature == 0:
-            return int(logits.argmax())
-        shares = torch.softmax(logits / temperature, dim=-1)
-        return int(torch.multinomial(shares, 1, generator=generator))
+    async def swap_out(self, pid: int) -> None:
+        """Move what an idle process holds alone out of memory; its next request brings it back."""
+        await self._between_steps(functools.partial(self._swap_out, pid))
+
+    async def check_integrity(self) -> None:
+        """Raise AssertionError where the books of the pages are wrong."""
+        await self._between_steps(self._check_integrity)
+
+    async def _between_steps(self, act: Callable[[], Result]) -> Result:
+        """Run a function in the compute thread and return what it returns."""
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        outcome: list[Result | BaseException] = []
+
+        def run() -> None:
+            try:
+                outcome.append(act())
+            except BaseException as error:  # handed to the caller, whatever it is
+                outcome.append(error)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(done.set)
+
+        self._commands.put(run)
+        await done.wait()
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
 
     def close(self) -> None:
-        self._thread.shutdown()
+        self._commands.put(self._stop)
+        self._thread.join()
+        self._memory.close()
+
+    # In the compute thread --------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._is_closing:
+            self._take_commands()
+            self._end_finished()
+            if batch := self._fitting(self._scheduler.plan()):
+                self._step_guarded(batch)
+
+    def _take_commands(self) -> None:
+        """Act on all that was asked since the last step; wait where there is nothing to do."""
+        while not self._is_closing:
+            try:
+                command = self._commands.get(block=not self._works)
+            except queue.Empty:
+                return
+            command()
+
+    def _stop(self) -> None:
+        self._is_closing = True
+        for work in list(self._works.values()):
+            self._end(work, ModelError("the engine was closed"))
+
+    def _admit(self, work: Work) -> None:
+        request = work.request
+        if request.pid in self._works and not self._works[request.pid].is_cancelled:
+            error = ModelError(f"process {request.pid} has a request at work already")
+            self._deliver([(work, error)])
+            return
+        if request.pid in self._works:
+            self._end(self._works[request.pid], None)
+        self._open(work)
+        use = self.cache_use(request.pid)
+        use.num_prompt_tokens += len(request.tokens)
+        use.num_cached_tokens += len(work.table.tokens)
+        self._works[request.pid] = work
+        self._enter(work)
+
+    def _open(self, work: Work) -> None:
+        """Give a work the process's own table cut to the common prefix, or a known prefix."""
+        own = self._taken(work.request.pid)
+        work.table = self._memory.manager.open(work.tokens)
+        if own is None:
+            return
+        common = min(own.common_length(work.tokens), len(work.tokens) - 1)
+        if common >= len(work.table.tokens):
+            own, work.table = work.table, own
+            self._memory.manager.truncate(work.table, common)
+        self._memory.manager.release(own)
+
+    def _taken(self, pid: int) -> PageTable | None:
+        """Take out what an idle process keeps."""
+        return self._idle.pop(pid, None) or self._swapped.pop(pid, None)
+
+    def _enter(self, work: Work) -> None:
+        request = work.request
+        self._scheduler.add(
+            request.pid,
+            num_pending=work.num_pending,
+            nice=request.nice,
+            is_interactive=request.is_interactive,
+        )
+
+    def _end_finished(self) -> None:
+        now = time.monotonic()
+        for work in list(self._works.values()):
+            deadline = work.request.deadline
+            if work.is_finished or (deadline is not None and now >= deadline):
+                self._end(work, None)
+
+    def _end(self, work: Work, error: LlmosError | None) -> None:
+        """Take a work out; the process keeps its table."""
+        pid = work.request.pid
+        del self._works[pid]
+        self._scheduler.remove(pid)
+        self._idle[pid] = work.table
+        self._deliver([(work, error)])
+
+    def _deliver(self, arrivals: list[tuple[Work, int | LlmosError | None]]) -> None:
+        """Hand tokens and ends to the event loop, all in one wake-up."""
+
+        def put_all() -> None:
+            for work, arrival in arrivals:
+                work.arrivals.put_nowait(arrival)
+
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(put_all)
+
+    def _fitting(self, plan: list[Share]) -> list[Share]:
+        """Make room for the planned rows in their order; return those that have it.
+
+        A process that is itself swapped out displaces another only once it has waited its bound,
+        or when no other fits, so that two that do not fit together take long turns.
+        """
+        fitting: list[Share] = []
+        for share in plan:
+            work = self._works[share.pid]
+            may_displace = work.table.is_resident or self._scheduler.is_overdue(share.pid)
+            if self._make_room(share, fitting, may_displace=may_displace):
+                fitting.append(share)
+        if plan and not fitting and self._make_room(plan[0], [], may_displace=True):
+            fitting = plan[:1]
+        return fitting
+
+    def _make_room(self, share: Share, batch: list[Share], *, may_displace: bool) -> bool:
+        """Swap out idle processes, then such as are due later, until a row fits."""
+        work = self._works[share.pid]
+        while not self._memory.has_room(work.table, share.num_tokens):
+            if not self._vacate_idle() and not (may_displace and self._displace(share, batch)):
+                return False
+        self._memory.prepare(work.table, share.num_tokens)
+        return True
+
+    def _vacate_idle(self) -> bool:
+        """Free pages of the least recently used process that has no request, if there is one."""
+        for pid, table in list(self._idle.items()):
+            del self._idle[pid]
+            self._swapped[pid] = table
+            if self._memory.vacate(table):
+                return True
+        return any(self._memory.vacate(table) for table in self._swapped.values())
+
+    def _displace(self, share: Share, batch: list[Share]) -> bool:
+        """Free pages of the process outside the batch that is due last, if one has any."""
+        kept = {share.pid, *(other.pid for other in batch)}
+        for entry in reversed(self._scheduler.order()):
+            work = self._works[entry.pid]
+            if entry.pid not in kept and self._memory.vacate(work.table):
+                self._scheduler.set_pending(entry.pid, work.num_pending)
+                return True
+        return False
+
+    def _step_guarded(self, batch: list[Share]) -> None:
+        try:
+            self._step(batch)
+        except Exception as error:  # whatever PyTorch raises: each request gets its one reply
+            for work in list(self._works.values()):
+                self._end(work, ModelError(f"the engine failed: {type(error).__name__}: {error}"))
+
+    def _step(self, batch: list[Share]) -> None:
+        batch = sorted(batch, key=lambda share: share.num_tokens > 1)
+        segments: list[Segment] = []
+        for share in batch:
+            work = self._works[share.pid]
+            start = len(work.table.tokens)
+            segments.append(Segment(work.table, work.tokens[start : start + share.num_tokens]))
+        logits = self._decoder.forward(segments)
+        best = logits.argmax(dim=-1).tolist()
+        arrivals: list[tuple[Work, int | LlmosError | None]] = []
+        for index, (share, segment) in enumerate(zip(batch, segments, strict=True)):
+            work = self._works[share.pid]
+            self._memory.manager.append(work.table, segment.tokens)
+            if not work.num_pending:
+                token = best[index] if not work.request.temperature else _drawn(work, logits[index])
+                work.tokens.append(token)
+                arrivals.append((work, token))
+        self._scheduler.charge(batch)
+        if arrivals:
+            self._deliver(arrivals)
+
+    def _release(self, pid: int) -> None:
+        if pid in self._works:
+            self._end(self._works[pid], None)
+        if table := self._taken(pid):
+            self._memory.manager.release(table)
+        self._scheduler.forget(pid)
+
+    def _fork(self, parent: int, child: int, num_tokens: int) -> None:
+        work = self._works.get(parent)
+        table = work.table if work else self._idle.get(parent) or self._swapped.get(parent)
+        if table is None or not self._memory.has_room(table, 0):
+            return
+        if child in self._works:
+            raise ModelError(f"process {child} has a request at work; it cannot become a fork")
+        if old := self._taken(child):
+            self._memory.manager.release(old)
+        self._memory.bring_in(table)
+        length = min(num_tokens, len(table.tokens))
+        self._idle[child] = self._memory.manager.fork(table, length)
+
+    def _swap_out(self, pid: int) -> None:
+        if table := self._idle.pop(pid, None):
+            self._memory.vacate(table)
+            self._swapped[pid] = table
+
+    def _check_integrity(self) -> None:
+        tables = [*self._idle.values(), *self._swapped.values()]
+        tables += [work.table for work in self._works.values()]
+        self._memory.manager.check_integrity(tables)
+
+
+def _drawn(work: Work, logits: torch.Tensor) -> int:
+    """Draw a token at the request's temperature, by the request's own generator."""
+    shares = torch.softmax(logits.cpu() / work.request.temperature, dim=-1)
+    return int(torch.multinomial(shares, 1, generator=work.generator))

@@ -1,0 +1,292 @@
+"""The steps between a decoder's matrix products, compiled for the CPU by numba.
+
+Activations are float32 or bfloat16, which numba lacks: there the arrays hold its bits as uint16,
+and `_load` and `_store` convert. Sums are float32. Knows shapes only, no model and no sequence.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit, types  # pyright: ignore
+from numba.extending import overload  # pyright: ignore
+
+from llmos_kernel.engine.torch.cache import PageCache
+from llmos_kernel.engine.torch.checkpoint import DecoderConfig
+from llmos_kernel.engine.torch.operations import Rows, TorchOperations
+
+LOG2_E = np.float32(1.4426950408889634)
+
+
+def _load(value: Any) -> Any:
+    """Return an array's element as float32."""
+    raise NotImplementedError
+
+
+@overload(_load, inline="always")
+def _load_overload(value: Any) -> Any:
+    def widened(value: Any) -> Any:
+        return np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+
+    def same(value: Any) -> Any:
+        return value
+
+    return widened if value == types.uint16 else same
+
+
+def _store(like: Any, value: Any) -> Any:
+    """Return a float32 as an array element of the type of `like`, rounded to nearest even."""
+    raise NotImplementedError
+
+
+@overload(_store, inline="always")
+def _store_overload(like: Any, value: Any) -> Any:
+    def rounded(like: Any, value: Any) -> Any:
+        bits = np.float32(value).view(np.uint32)
+        odd = (bits >> np.uint32(16)) & np.uint32(1)
+        return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+    def same(like: Any, value: Any) -> Any:
+        return np.float32(value)
+
+    return rounded if like == types.uint16 else same
+
+
+@njit(inline="always", fastmath=True)
+def _exp(x: Any) -> Any:
+    """e**x for float32, within 2 units in the last place; below -87 it is about 1e-38.
+
+    2**n by its bits times a polynomial for the fraction (Cephes' expf), so that loops vectorize.
+    """
+    x = max(np.float32(-87.0), min(np.float32(88.0), x))
+    n = np.floor(x * LOG2_E + np.float32(0.5))
+    r = x - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    p = p * r * r + r + np.float32(1.0)
+    scale = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return p * scale
+
+
+@njit(nogil=True, fastmath=True, cache=True)
+def add_norm(hidden: Any, delta: Any, weight: Any, epsilon: Any, out: Any) -> None:
+    """Add `delta` (n, width) to `hidden` (n, width) and write the RMS norm of the sum to `out`."""
+    width = hidden.shape[1]
+    for row in range(hidden.shape[0]):
+        total = np.float32(0.0)
+        for i in range(width):
+            value = hidden[row, i] + _load(delta[row, i])
+            hidden[row, i] = value
+            total += value * value
+        scale = np.float32(1.0) / np.sqrt(total / np.float32(width) + epsilon)
+        for i in range(width):
+            out[row, i] = _store(out[row, i], hidden[row, i] * scale * weight[i])
+
+
+@njit(nogil=True, fastmath=True, cache=True)
+def gate(gate_up: Any, out: Any) -> None:
+    """Write silu(gate) * up of `gate_up` (n, 2 * mlp width) to `out` (n, mlp width)."""
+    width = out.shape[1]
+    for row in range(out.shape[0]):
+        for i in range(width):
+            value = _load(gate_up[row, i])
+            up = _load(gate_up[row, width + i])
+            out[row, i] = _store(out[row, i], value * up / (np.float32(1.0) + _exp(-value)))
+
+
+@njit(nogil=True, fastmath=True, cache=True)
+def rotate_and_store(
+    qkv: Any,
+    rotations: Any,
+    positions: Any,
+    pages: Any,
+    slots: Any,
+    cache: Any,
+    norms: Any,
+    epsilon: Any,
+    queries: Any,
+) -> None:
+    """Norm and rotate queries and keys; write keys and values to their place in the cache.
+
+    qkv (n, (heads + 2 kv heads) * dim); rotations (2, context, dim), cosines and sines; positions,
+    pages, slots (n,); cache (pages, 2, kv heads, page size, dim), one layer's; norms (2, dim), or
+    (0, dim) for none; queries (n, heads, dim) is written.
+    """
+    num_heads, dim = queries.shape[1], queries.shape[2]
+    num_kv_heads = cache.shape[2]
+    half = dim // 2
+    scratch = np.empty(dim, np.float32)
+    has_norms = norms.shape[0] > 0
+    for row in range(qkv.shape[0]):
+        cos, sin = rotations[0, positions[row]], rotations[1, positions[row]]
+        for head in range(num_heads + num_kv_heads):
+            start = head * dim
+            for i in range(dim):
+                scratch[i] = _load(qkv[row, start + i])
+            if has_norms:
+                norm = norms[0] if head < num_heads else norms[1]
+                total = np.float32(0.0)
+                for i in range(dim):
+                    total += scratch[i] * scratch[i]
+                scale = np.float32(1.0) / np.sqrt(total / np.float32(dim) + epsilon)
+                for i in range(dim):
+                    scratch[i] = scratch[i] * scale * norm[i]
+            target = (
+                queries[row, head]
+                if head < num_heads
+                else cache[pages[row], 0, head - num_heads, slots[row]]
+            )
+            for i in range(half):
+                first, second = scratch[i], scratch[half + i]
+                target[i] = _store(target[i], first * cos[i] - second * sin[i])
+                target[half + i] = _store(
+                    target[half + i], second * cos[half + i] + first * sin[half + i]
+                )
+        for head in range(num_kv_heads):
+            start = (num_heads + num_kv_heads + head) * dim
+            target = cache[pages[row], 1, head, slots[row]]
+            for i in range(dim):
+                target[i] = qkv[row, start + i]
+
+
+@njit(nogil=True, fastmath=True, cache=True)
+def attend(queries: Any, tables: Any, lengths: Any, cache: Any, scores: Any, out: Any) -> None:
+    """Attend from one query a sequence to all that its pages hold.
+
+    queries, out (n, heads, dim); tables (n, most pages) of page numbers; lengths (n,) in tokens;
+    cache as above; scores (heads, at least the longest length) is scratch, float32.
+    """
+    num_heads, dim = queries.shape[1], queries.shape[2]
+    scale = np.float32(1.0 / math.sqrt(dim))
+    query = np.empty((num_heads, dim), np.float32)
+    total = np.empty((num_heads, dim), np.float32)
+    for row in range(queries.shape[0]):
+        length = lengths[row]
+        for head in range(num_heads):
+            for i in range(dim):
+                query[head, i] = _load(queries[row, head, i]) * scale
+                total[head, i] = np.float32(0.0)
+        _score(query, tables[row], cache, scores[:, :length])
+        for head in range(num_heads):
+            _softmax(scores[head, :length])
+        _sum_values(scores[:, :length], tables[row], cache, total)
+        for head in range(num_heads):
+            for i in range(dim):
+                out[row, head, i] = _store(out[row, head, i], total[head, i])
+
+
+@njit(inline="always", fastmath=True)
+def _score(query: Any, pages: Any, cache: Any, scores: Any) -> None:
+    """Write the products of query (heads, dim) with all keys to scores (heads, length)."""
+    num_heads, length = scores.shape
+    dim, page_size = query.shape[1], cache.shape[3]
+    group = num_heads // cache.shape[2]
+    for start in range(0, length, page_size):
+        page = pages[start // page_size]
+        for head in range(num_heads):
+            keys, vector = cache[page, 0, head // group], query[head]
+            for slot in range(min(page_size, length - start)):
+                dot = np.float32(0.0)
+                for i in range(dim):
+                    dot += vector[i] * _load(keys[slot, i])
+                scores[head, start + slot] = dot
+
+
+@njit(inline="always", fastmath=True)
+def _sum_values(shares: Any, pages: Any, cache: Any, total: Any) -> None:
+    """Add all values, weighted by shares (heads, length), to total (heads, dim)."""
+    num_heads, length = shares.shape
+    dim, page_size = total.shape[1], cache.shape[3]
+    group = num_heads // cache.shape[2]
+    for start in range(0, length, page_size):
+        page = pages[start // page_size]
+        for head in range(num_heads):
+            values, into = cache[page, 1, head // group], total[head]
+            for slot in range(min(page_size, length - start)):
+                share = shares[head, start + slot]
+                for i in range(dim):
+                    into[i] += share * _load(values[slot, i])
+
+
+@njit(inline="always", fastmath=True)
+def _softmax(scores: Any) -> None:
+    most = np.float32(-np.inf)
+    for i in range(scores.shape[0]):
+        most = max(most, scores[i])
+    total = np.float32(0.0)
+    for i in range(scores.shape[0]):
+        scores[i] = _exp(scores[i] - most)
+        total += scores[i]
+    for i in range(scores.shape[0]):
+        scores[i] /= total
+
+
+class NativeOperations:
+    """Compiled by numba, on the CPU; chunks attend through PyTorch, whose kernel suits them."""
+
+    def __init__(self, config: DecoderConfig, cache: PageCache, rotations: torch.Tensor) -> None:
+        self._config = config
+        self._epsilon = np.float32(config.norm_epsilon)
+        self._dtype = cache.tensor.dtype
+        self._cache = _view(cache.tensor)
+        self._rotations = rotations.numpy()
+        self._chunks = TorchOperations(config, cache, rotations)
+        self._scores = np.empty((config.num_heads, config.context_length), np.float32)
+
+    def add_norm(
+        self, hidden: torch.Tensor, delta: torch.Tensor, weight: torch.Tensor
+    ) -> torch.Tensor:
+        out = torch.empty(hidden.shape, dtype=self._dtype)
+        add_norm(hidden.numpy(), _view(delta), weight.numpy(), self._epsilon, _view(out))
+        return out
+
+    def rotate_and_store(
+        self, qkv: torch.Tensor, norms: torch.Tensor, layer: int, rows: Rows
+    ) -> torch.Tensor:
+        shape = (len(qkv), self._config.num_heads, self._config.head_dim)
+        queries = torch.empty(shape, dtype=self._dtype)
+        rotate_and_store(
+            _view(qkv),
+            self._rotations,
+            rows.positions.numpy(),
+            rows.pages.numpy(),
+            rows.slots.numpy(),
+            self._cache[layer],
+            norms.numpy(),
+            self._epsilon,
+            _view(queries),
+        )
+        return queries
+
+    def attend(self, queries: torch.Tensor, layer: int, rows: Rows) -> torch.Tensor:
+        out = torch.empty_like(queries)
+        singles = rows.num_singles
+        if singles:
+            attend(
+                _view(queries)[:singles],
+                rows.tables.numpy(),
+                rows.lengths.numpy(),
+                self._cache[layer],
+                self._scores,
+                _view(out)[:singles],
+            )
+        for chunk in rows.chunks:
+            out[chunk.start : chunk.end] = self._chunks.attend_chunk(queries, layer, chunk)
+        return out.flatten(1)
+
+    def gate(self, gate_up: torch.Tensor) -> torch.Tensor:
+        out = torch.empty((len(gate_up), gate_up.shape[1] // 2), dtype=self._dtype)
+        gate(_view(gate_up), _view(out))
+        return out
+
+
+def _view(tensor: torch.Tensor) -> np.ndarray:
+    """Return the tensor's memory as numpy sees it: bfloat16 as its bits."""
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
