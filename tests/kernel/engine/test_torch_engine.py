@@ -30,7 +30,7 @@ from llmos_kernel.engine.torch.checkpoint import read_config, read_weights
 from llmos_kernel.engine.torch.decoder import Decoder, Segment
 from llmos_kernel.engine.torch.engine import TorchEngine
 from llmos_kernel.engine.torch.native import NativeOperations
-from llmos_kernel.engine.torch.operations import TorchOperations
+from llmos_kernel.engine.torch.operations import Operations, TorchOperations
 from llmos_kernel.engine.torch.pages import PageTable
 from llmos_kernel.errors import ModelError
 from llmos_kernel.scheduler import Scheduler
@@ -99,14 +99,15 @@ async def engine(tmp_path: Path) -> AsyncIterator[TorchEngine]:
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("length", [1, 17, 700])
+@pytest.mark.parametrize("operations", [NativeOperations, TorchOperations])
 async def test_greedy_output_equals_transformers_generate(
-    tmp_path: Path, name: str, length: int
+    tmp_path: Path, name: str, length: int, operations: type[Operations]
 ) -> None:
     folder = save_model(tmp_path, name)
     reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokens = prompt(length)
     expected = reference.generate(torch.tensor([tokens]), max_new_tokens=40, do_sample=False)
-    engine = TorchEngine.load(folder)
+    engine = TorchEngine.load(folder, operations=operations)
     assert await generated(engine, tokens) == expected[0, length:].tolist()
     engine.close()
 

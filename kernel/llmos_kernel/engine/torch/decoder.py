@@ -25,6 +25,9 @@ from llmos_kernel.engine.torch.operations import (
 )
 from llmos_kernel.engine.torch.pages import PAGE_SIZE, PageTable, pages_for
 
+MANY_SINGLES = 4
+MANY_STEPS = 200
+
 Linear: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -60,7 +63,10 @@ class Decoder:
         *,
         operations: type[Operations] | None = None,
     ) -> None:
-        """Take over `weights`, which is emptied. `operations` are the best for the device."""
+        """Take over `weights`, which is emptied. `operations` are chosen by the work if not given.
+
+        The compiled ones take half a second to load: a lone sequence starts without them.
+        """
         self.config = config
         self._embedding = weights["model.embed_tokens.weight"]
         self._device = self._embedding.device
@@ -69,8 +75,11 @@ class Decoder:
         self._head = _linear(head)
         self._layers = [_layer(weights, config, index) for index in range(config.num_layers)]
         weights.clear()
-        kind = operations or _best_operations(self._device)
-        self._operations = kind(config, cache, _rotations(config).to(self._device))
+        self._cache = cache
+        self._rotations = _rotations(config).to(self._device)
+        self._may_load_compiled = operations is None and _can_compile(self._device)
+        self._operations = (operations or TorchOperations)(config, cache, self._rotations)
+        self._num_steps = 0
 
     @torch.inference_mode()
     def forward(self, segments: Sequence[Segment]) -> torch.Tensor:
@@ -80,6 +89,10 @@ class Decoder:
         read and not changed.
         """
         rows = _rows(segments, self._device)
+        self._num_steps += 1
+        is_worth_it = rows.num_singles >= MANY_SINGLES or self._num_steps >= MANY_STEPS
+        if self._may_load_compiled and is_worth_it:
+            self._load_compiled()
         tokens = torch.tensor([t for s in segments for t in s.tokens], device=self._device)
         delta = self._embedding[tokens]
         hidden = torch.zeros(delta.shape, dtype=torch.float32, device=self._device)
@@ -93,6 +106,12 @@ class Decoder:
         last = [*range(rows.num_singles), *(chunk.end - 1 for chunk in rows.chunks)]
         normed = operations.add_norm(hidden[last], delta[last], self._final_norm)
         return self._head(normed).float()
+
+    def _load_compiled(self) -> None:
+        from llmos_kernel.engine.torch.native import NativeOperations
+
+        self._operations = NativeOperations(self.config, self._cache, self._rotations)
+        self._may_load_compiled = False
 
 
 def _rows(segments: Sequence[Segment], device: torch.device) -> Rows:
@@ -178,12 +197,8 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear:
     return lambda inputs: functional.linear(inputs, weight, bias)
 
 
-def _best_operations(device: torch.device) -> type[Operations]:
-    if device.type == "cpu" and importlib.util.find_spec("numba"):
-        from llmos_kernel.engine.torch.native import NativeOperations
-
-        return NativeOperations
-    return TorchOperations
+def _can_compile(device: torch.device) -> bool:
+    return device.type == "cpu" and importlib.util.find_spec("numba") is not None
 
 
 def _rotations(config: DecoderConfig) -> torch.Tensor:

@@ -23,6 +23,7 @@ from llmos_kernel.engine.base import CacheUse, GenerateRequest
 from llmos_kernel.engine.torch.cache import KVMemory, PageCache, page_bytes
 from llmos_kernel.engine.torch.checkpoint import DecoderConfig, read_config, read_weights
 from llmos_kernel.engine.torch.decoder import Decoder, Segment
+from llmos_kernel.engine.torch.operations import Operations
 from llmos_kernel.engine.torch.pages import PageTable, pages_for
 from llmos_kernel.errors import LlmosError, ModelError
 from llmos_kernel.scheduler import Scheduler, Share
@@ -74,6 +75,7 @@ class TorchEngine:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         swap_folder: Path | None = None,
         scheduler: Scheduler | None = None,
+        operations: type[Operations] | None = None,
     ) -> None:
         """Take over `weights`. The cache has `cache_bytes`, but room for one whole context."""
         embedding = weights["model.embed_tokens.weight"]
@@ -83,7 +85,7 @@ class TorchEngine:
         self.context_length = config.context_length
         self._vocabulary = config.vocabulary
         self._device = embedding.device
-        self._decoder = Decoder(config, weights, cache)
+        self._decoder = Decoder(config, weights, cache, operations=operations)
         self._memory = KVMemory(cache, swap_folder=swap_folder)
         self._scheduler = scheduler or Scheduler()
         self._works: dict[int, Work] = {}
