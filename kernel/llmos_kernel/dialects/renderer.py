@@ -47,6 +47,15 @@ class Renderer:
         self.stop_id = self.control_id(dialect.stop)
         self.control_ids = frozenset(tokenizer.get_added_tokens_decoder())
 
+    @property
+    def num_tokens(self) -> int:
+        """The size of the vocabulary, control tokens included."""
+        return self._tokenizer.get_vocab_size()
+
+    def tokenizer_json(self) -> str:
+        """Return the tokenizer as the `tokenizers` library writes it."""
+        return self._tokenizer.to_str()
+
     def control_id(self, literal: str) -> int:
         """Return the id of a control token.
 

@@ -10,12 +10,31 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+
+class TokenMask(Protocol):
+    """Says token by token what may come next in one request. Called by the engine only."""
+
+    def words(self) -> NDArray[np.int32] | None:
+        """Return bits, 32 a word: bit i % 32 of word i // 32 is set where token i is allowed.
+
+        At least one is. None allows anything; the array is good until the next call.
+        """
+        ...
+
+    def accept(self, token_id: int) -> None:
+        """Take notice of the token that was chosen."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """`tokens` is the whole sequence so far. The stop token is yielded too, as the last one.
 
-    `temperature` 0 is greedy. `deadline` is a value of `time.monotonic()`, or None. The share of
+    `temperature` 0 is greedy. `deadline` is a value of `time.monotonic()`, or None. An engine that
+    cannot choose by `mask` (a server's) leaves it aside: calls are checked again. The share of
     the model that a request gets is counted by `pid`; a smaller `nice` (-20 to 19) gets more, and
     an interactive request goes before those that are not.
     """
@@ -29,6 +48,7 @@ class GenerateRequest:
     pid: int = 0
     nice: int = 0
     is_interactive: bool = False
+    mask: TokenMask | None = None
 
 
 @dataclass(slots=True)

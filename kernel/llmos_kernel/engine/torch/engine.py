@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from llmos_kernel.engine.base import CacheUse, GenerateRequest
@@ -342,14 +343,19 @@ class TorchEngine:
             start = len(work.table.tokens)
             segments.append(Segment(work.table, work.tokens[start : start + share.num_tokens]))
         logits = self._decoder.forward(segments)
+        works = [self._works[share.pid] for share in batch]
+        for work, row, segment in zip(works, logits, segments, strict=True):
+            if len(segment.tokens) == work.num_pending:
+                _mask(row, work.request)
         best = logits.argmax(dim=-1).tolist()
         arrivals: list[tuple[Work, int | LlmosError | None]] = []
-        for index, (share, segment) in enumerate(zip(batch, segments, strict=True)):
-            work = self._works[share.pid]
+        for index, (work, segment) in enumerate(zip(works, segments, strict=True)):
             self._memory.manager.append(work.table, segment.tokens)
             if not work.num_pending:
                 token = best[index] if not work.request.temperature else _drawn(work, logits[index])
                 work.tokens.append(token)
+                if work.request.mask:
+                    work.request.mask.accept(token)
                 arrivals.append((work, token))
         self._scheduler.charge(batch)
         if arrivals:
@@ -384,6 +390,17 @@ class TorchEngine:
         tables = [*self._idle.values(), *self._swapped.values()]
         tables += [work.table for work in self._works.values()]
         self._memory.manager.check_integrity(tables)
+
+
+def _mask(logits: torch.Tensor, request: GenerateRequest) -> None:
+    """Rule out, in place, what a request's mask does not allow; logits (vocabulary,)."""
+    words = request.mask.words() if request.mask else None
+    if words is None:
+        return
+    bits = np.unpackbits(words.view(np.uint8), bitorder="little")[: len(logits)]
+    forbidden = torch.from_numpy(bits == 0).to(logits.device)
+    logits[: len(forbidden)].masked_fill_(forbidden, -torch.inf)
+    logits[len(forbidden) :] = -torch.inf
 
 
 def _drawn(work: Work, logits: torch.Tensor) -> int:

@@ -1,0 +1,172 @@
+"""Whatever a model would rather say: under the mask every closed call is valid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+
+from llmos_kernel.abi import ToolSpec
+from llmos_kernel.dialects.renderer import Renderer
+from llmos_kernel.grammar import CallGrammar, CallMask
+from llmos_kernel.trap import Text, Trap, TrapParser
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "nothing": {"type": "object", "properties": {}, "additionalProperties": False},
+    "scalars": {
+        "type": "object",
+        "properties": {
+            "text": {"type": "string"},
+            "count": {"type": "integer", "minimum": 0, "maximum": 99},
+            "ratio": {"type": "number"},
+            "is_on": {"type": "boolean"},
+            "gone": {"type": "null"},
+        },
+        "required": ["text", "count", "is_on"],
+        "additionalProperties": False,
+    },
+    "choice": {
+        "type": "object",
+        "properties": {
+            "colour": {"enum": ["red", "dark green"]},
+            "either": {"anyOf": [{"type": "integer"}, {"type": "string", "maxLength": 5}]},
+        },
+        "required": ["colour", "either"],
+        "additionalProperties": False,
+    },
+    "nested": {
+        "type": "object",
+        "properties": {
+            "where": {
+                "type": "object",
+                "properties": {
+                    "x": {"type": "number"},
+                    "tags": {"type": "array", "items": {"type": "string"}, "maxItems": 3},
+                },
+                "required": ["x", "tags"],
+                "additionalProperties": False,
+            },
+            "rows": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+        },
+        "required": ["where"],
+        "additionalProperties": False,
+    },
+}
+SPECS = [ToolSpec(name, "A tool.", schema) for name, schema in SCHEMAS.items()]
+
+
+@pytest.fixture(scope="module")
+def grammar(renderer: Renderer) -> CallGrammar:
+    return CallGrammar(renderer, SPECS)
+
+
+def allowed(mask: CallMask) -> np.ndarray | None:
+    words = mask.words()
+    if words is None:
+        return None
+    return np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))
+
+
+def babble(grammar: CallGrammar, rng: np.random.Generator, limit: int = 400) -> list[int]:
+    """Draw a call at random from all that the mask allows, favouring its end once it is long."""
+    mask, said = grammar.mask(), [grammar.open_id]
+    mask.accept(grammar.open_id)
+    while said[-1] != grammar.close_id and len(said) < limit:
+        choices = allowed(mask)
+        assert choices is not None
+        assert len(choices)
+        said.append(int(rng.choice(choices)))
+        mask.accept(said[-1])
+    return said
+
+
+def test_every_call_that_random_tokens_close_is_valid(
+    grammar: CallGrammar, renderer: Renderer
+) -> None:
+    rng = np.random.default_rng(1)
+    closed: dict[str, int] = {}
+    for _ in range(300):
+        said = babble(grammar, rng)
+        if said[-1] == grammar.close_id:
+            trap = parsed(renderer, said)
+            Draft202012Validator(SCHEMAS[trap.name]).validate(dict(trap.arguments))
+            closed[trap.name] = closed.get(trap.name, 0) + 1
+    assert set(closed) == set(SCHEMAS)
+    assert sum(closed.values()) > 100
+
+
+def parsed(renderer: Renderer, said: Sequence[int]) -> Trap:
+    parser = TrapParser(renderer)
+    events = [event for token_id in said for event in parser.feed(token_id)] + parser.finish()
+    (trap,) = [event for event in events if not isinstance(event, Text)]
+    assert isinstance(trap, Trap), trap
+    return trap
+
+
+def test_no_control_token_is_allowed_inside_a_call_but_the_closing_one_at_its_end(
+    grammar: CallGrammar, renderer: Renderer
+) -> None:
+    body = '{"name":"scalars","arguments":{"text":"<tool_call>","count":7,"is_on":true}}'
+    mask = grammar.mask()
+    mask.accept(grammar.open_id)
+    for token_id in renderer.content_ids(body):
+        choices = allowed(mask)
+        assert choices is not None
+        assert token_id in choices
+        assert not renderer.control_ids & set(choices.tolist())
+        mask.accept(token_id)
+    assert allowed(mask).tolist() == [grammar.close_id]  # pyright: ignore
+
+
+def test_text_is_free_before_and_after_a_call(grammar: CallGrammar, renderer: Renderer) -> None:
+    mask = grammar.mask()
+    for token_id in renderer.content_ids("Let me see: "):
+        assert mask.words() is None
+        mask.accept(token_id)
+    mask.accept(grammar.open_id)
+    assert mask.words() is not None
+    for token_id in renderer.content_ids('{"name":"nothing","arguments":{}}'):
+        mask.accept(token_id)
+    mask.accept(grammar.close_id)
+    assert mask.words() is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"name":"unknown"',
+        '{"arguments"',
+        '{"name":"scalars","arguments":{"colour"',
+        '{"name":"choice","arguments":{"colour":"blue"',
+        '{"name":"scalars","arguments":{"text":7',
+    ],
+)
+def test_what_no_tool_takes_cannot_be_said(
+    grammar: CallGrammar, renderer: Renderer, body: str
+) -> None:
+    mask = grammar.mask()
+    mask.accept(grammar.open_id)
+    for token_id in renderer.content_ids(body):
+        choices = allowed(mask)
+        assert choices is not None
+        if token_id not in choices:
+            return
+        mask.accept(token_id)
+    raise AssertionError(f"{body} was allowed")
+
+
+def test_a_schema_that_cannot_be_compiled_admits_any_object(renderer: Renderer) -> None:
+    odd = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
+    grammar = CallGrammar(renderer, [ToolSpec("odd", "A tool.", odd)])
+    mask = grammar.mask()
+    mask.accept(grammar.open_id)
+    body = json.dumps({"name": "odd", "arguments": {"b": [1]}}, separators=(",", ":"))
+    for token_id in renderer.content_ids(body):
+        choices = allowed(mask)
+        assert choices is not None
+        assert token_id in choices
+        mask.accept(token_id)
