@@ -11,6 +11,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -426,3 +427,34 @@ def test_the_compiled_operations_agree_with_plain_pytorch(
     tolerance = 2e-3 if dtype == torch.float32 else 0.6
     for native, plain in zip(logits[:4], logits[4:], strict=True):
         torch.testing.assert_close(native, plain, atol=tolerance, rtol=0.02)
+
+
+class OnlyEven:
+    """A mask under which odd tokens do not exist once a first one was said."""
+
+    def __init__(self) -> None:
+        self.accepted: list[int] = []
+
+    def words(self) -> np.ndarray | None:
+        return np.full(10, 0x55555555, np.int32) if self.accepted else None
+
+    def accept(self, token_id: int) -> None:
+        self.accepted.append(token_id)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+async def test_a_masked_request_says_only_what_its_mask_allows_and_its_neighbour_anything(
+    engine: TorchEngine, temperature: float
+) -> None:
+    tokens = prompt(30)
+    free = await generated(engine, tokens, temperature=temperature)
+    mask = OnlyEven()
+    masked, beside = await asyncio.gather(
+        generated(engine, tokens, pid=1, mask=mask, temperature=temperature),
+        generated(engine, tokens, pid=2, temperature=temperature),
+    )
+    assert masked == mask.accepted
+    assert masked[0] == free[0]
+    assert all(token % 2 == 0 for token in masked[1:])
+    assert any(token % 2 for token in free[1:])
+    assert beside == free

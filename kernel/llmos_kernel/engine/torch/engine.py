@@ -335,6 +335,7 @@ class TorchEngine:
             for work in list(self._works.values()):
                 self._end(work, ModelError(f"the engine failed: {type(error).__name__}: {error}"))
 
+    @torch.inference_mode()
     def _step(self, batch: list[Share]) -> None:
         batch = sorted(batch, key=lambda share: share.num_tokens > 1)
         segments: list[Segment] = []
