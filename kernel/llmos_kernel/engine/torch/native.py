@@ -207,12 +207,20 @@ def _sum_values(shares: Any, pages: Any, cache: Any, total: Any) -> None:
     group = num_heads // cache.shape[2]
     for start in range(0, length, page_size):
         page = pages[start // page_size]
+        count = min(page_size, length - start)
         for head in range(num_heads):
             values, into = cache[page, 1, head // group], total[head]
-            for slot in range(min(page_size, length - start)):
-                share = shares[head, start + slot]
+            share = shares[head, start : start + count]
+            # Four at a time: each pass over `into` costs a load and a store.
+            for slot in range(0, count - 3, 4):
+                a, b, c, d = share[slot], share[slot + 1], share[slot + 2], share[slot + 3]
                 for i in range(dim):
-                    into[i] += share * _load(values[slot, i])
+                    first = a * _load(values[slot, i]) + b * _load(values[slot + 1, i])
+                    second = c * _load(values[slot + 2, i]) + d * _load(values[slot + 3, i])
+                    into[i] += first + second
+            for slot in range(count // 4 * 4, count):
+                for i in range(dim):
+                    into[i] += share[slot] * _load(values[slot, i])
 
 
 @njit(inline="always", fastmath=True)
