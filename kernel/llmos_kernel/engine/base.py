@@ -83,6 +83,10 @@ class Engine(Protocol):
         """Change the share of a request that is at work, if there is one."""
         ...
 
+    def fork(self, parent: int, child: int, num_tokens: int) -> None:
+        """Let a new process share what is held of another's first tokens, at work or not."""
+        ...
+
     def cache_use(self, pid: int) -> CacheUse:
         """Return what a process asked for and found since it first did, until it is released."""
         ...

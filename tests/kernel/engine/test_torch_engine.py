@@ -296,7 +296,7 @@ async def test_a_fork_in_the_middle_of_a_generation_shares_all_and_disturbs_nobo
     whole = await generated(engine, tokens, pid=9)
     stream = engine.generate(request(tokens, pid=1))
     said = [await anext(stream) for _ in range(10)]
-    await engine.fork(1, 2, len(tokens) + 9)
+    engine.fork(1, 2, len(tokens) + 9)
     child = await generated(engine, tokens + said, pid=2, count=30)
     rest = [token async for token in stream]
     assert said + child == said + rest == whole
@@ -383,7 +383,7 @@ async def test_random_comings_goings_forks_and_swaps_never_change_what_is_said(
             stream = tight_engine.generate(request(tokens, pid=pid, nice=rng.randint(-5, 5)))
             said = [token async for token in _first(stream, cut)]
             assert said == whole[: len(said)]
-            await tight_engine.fork(pid, 50 + pid, rng.randint(0, len(tokens)))
+            tight_engine.fork(pid, 50 + pid, rng.randint(0, len(tokens)))
             if rng.random() < 0.5:
                 await tight_engine.swap_out(pid)
             if rng.random() < 0.5:

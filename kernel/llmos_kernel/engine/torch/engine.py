@@ -160,9 +160,8 @@ class TorchEngine:
         self._cache_uses.pop(pid, None)
         self._commands.put(functools.partial(self._release, pid))
 
-    async def fork(self, parent: int, child: int, num_tokens: int) -> None:
-        """Let a new process share what another holds of its first tokens, between two steps."""
-        await self._between_steps(functools.partial(self._fork, parent, child, num_tokens))
+    def fork(self, parent: int, child: int, num_tokens: int) -> None:
+        self._commands.put(functools.partial(self._fork, parent, child, num_tokens))
 
     async def swap_out(self, pid: int) -> None:
         """Move what an idle process holds alone out of memory; its next request brings it back."""
@@ -375,7 +374,7 @@ class TorchEngine:
         if table is None or not self._memory.has_room(table, 0):
             return
         if child in self._works:
-            raise ModelError(f"process {child} has a request at work; it cannot become a fork")
+            return
         if old := self._taken(child):
             self._memory.manager.release(old)
         self._memory.bring_in(table)
