@@ -17,6 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GemmaConfig,
+    GemmaForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     Qwen2Config,
@@ -57,12 +61,27 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 256,
 }
+GEMMA3_ROPE = {
+    "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
+}
 MODELS = {
     "qwen3-tied": lambda: Qwen3ForCausalLM(
         Qwen3Config(**SIZES, head_dim=32, tie_word_embeddings=True)
     ),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES, tie_word_embeddings=False)),
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=False)),
+    "gemma": lambda: GemmaForCausalLM(GemmaConfig(**SIZES, head_dim=32)),
+    "gemma3": lambda: Gemma3ForCausalLM(
+        Gemma3TextConfig(
+            **SIZES,
+            head_dim=32,
+            sliding_window=50,
+            query_pre_attn_scalar=40,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            rope_parameters=GEMMA3_ROPE,
+        )
+    ),
     "llama3-rope": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, rope_parameters=LLAMA3_ROPE)),
 }
 

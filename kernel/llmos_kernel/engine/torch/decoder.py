@@ -1,6 +1,6 @@
 """One forward step of a Llama-type decoder over a batch of sequences in a paged cache.
 
-Runs Llama (Touvron et al., 2023), Qwen2 and Qwen3; matches transformers' classes of these names.
+Runs Llama (Touvron et al., 2023), Qwen2, Qwen3, Gemma and Gemma 3, as transformers' classes do.
 Knows no sampling and no requests.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from llmos_kernel.engine.torch.cache import PageCache
-from llmos_kernel.engine.torch.checkpoint import DecoderConfig
+from llmos_kernel.engine.torch.checkpoint import DecoderConfig, Rope
 from llmos_kernel.engine.torch.operations import (
     Chunk,
     Operations,
@@ -47,9 +47,11 @@ class Layer:
     qkv: Linear
     qk_norms: torch.Tensor
     output: Linear
-    post_attention_norm: torch.Tensor
+    mlp_norm: torch.Tensor
     gate_up: Linear
     down: Linear
+    output_norm: torch.Tensor | None
+    down_norm: torch.Tensor | None
 
 
 class Decoder:
@@ -70,7 +72,7 @@ class Decoder:
         self.config = config
         self._embedding = weights["model.embed_tokens.weight"]
         self._device = self._embedding.device
-        self._final_norm = weights.pop("model.norm.weight").float()
+        self._final_norm = weights.pop("model.norm.weight").float() + config.norm_offset
         head = self._embedding if config.has_tied_embeddings else weights.pop("lm_head.weight")
         self._head = _linear(head)
         self._layers = [_layer(weights, config, index) for index in range(config.num_layers)]
@@ -95,17 +97,27 @@ class Decoder:
             self._load_compiled()
         tokens = torch.tensor([t for s in segments for t in s.tokens], device=self._device)
         delta = self._embedding[tokens]
+        if self.config.embedding_scale != 1.0:
+            delta = delta * delta.new_tensor(self.config.embedding_scale)
         hidden = torch.zeros(delta.shape, dtype=torch.float32, device=self._device)
         operations = self._operations
         for index, layer in enumerate(self._layers):
             normed = operations.add_norm(hidden, delta, layer.input_norm)
             queries = operations.rotate_and_store(layer.qkv(normed), layer.qk_norms, index, rows)
             delta = layer.output(operations.attend(queries, index, rows))
-            normed = operations.add_norm(hidden, delta, layer.post_attention_norm)
+            delta = self._normed(delta, layer.output_norm)
+            normed = operations.add_norm(hidden, delta, layer.mlp_norm)
             delta = layer.down(operations.gate(layer.gate_up(normed)))
+            delta = self._normed(delta, layer.down_norm)
         last = [*range(rows.num_singles), *(chunk.end - 1 for chunk in rows.chunks)]
         normed = operations.add_norm(hidden[last], delta[last], self._final_norm)
         return self._head(normed).float()
+
+    def _normed(self, delta: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+        if weight is None:
+            return delta
+        epsilon = self.config.norm_epsilon
+        return functional.rms_norm(delta.float(), weight.shape, weight, epsilon).to(delta.dtype)
 
     def _load_compiled(self) -> None:
         from llmos_kernel.engine.torch.native import NativeOperations
@@ -165,19 +177,23 @@ def _layer(weights: dict[str, torch.Tensor], config: DecoderConfig, index: int) 
         return _linear(weight, joined("bias", part, names))
 
     def norm(name: str) -> torch.Tensor:
-        return weights.pop(f"{prefix}{name}.weight").float()
+        return weights.pop(f"{prefix}{name}.weight").float() + config.norm_offset
 
     qk_norms = torch.empty(0, config.head_dim, device=weights["model.embed_tokens.weight"].device)
     if config.has_qk_norm:
-        qk_norms = torch.stack([norm("self_attn.q_norm"), norm("self_attn.k_norm")])
+        queries = norm("self_attn.q_norm") * config.query_scale
+        qk_norms = torch.stack([queries, norm("self_attn.k_norm")])
+    has_post_norms = config.has_post_norms
     return Layer(
         norm("input_layernorm"),
         linear("self_attn", "q", "k", "v"),
         qk_norms,
         linear("self_attn", "o"),
-        norm("post_attention_layernorm"),
+        norm("pre_feedforward_layernorm" if has_post_norms else "post_attention_layernorm"),
         linear("mlp", "gate", "up"),
         linear("mlp", "down"),
+        norm("post_attention_layernorm") if has_post_norms else None,
+        norm("post_feedforward_layernorm") if has_post_norms else None,
     )
 
 
@@ -202,11 +218,20 @@ def _can_compile(device: torch.device) -> bool:
 
 
 def _rotations(config: DecoderConfig) -> torch.Tensor:
-    """Return cosines and sines, (2, context, head_dim), of rotary embeddings (Su et al., 2021)."""
+    """Return cosines and sines, (ropes, 2, context, head_dim), of rotary embeddings (Su et al.)."""
+    return torch.stack([_rotation(config, rope) for rope in config.ropes])
+
+
+def _rotation(config: DecoderConfig, rope: Rope) -> torch.Tensor:
     exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
-    frequencies = config.rope_theta**-exponents
-    if config.rope_scaling is not None:
-        frequencies = _llama3_frequencies(frequencies, config.rope_scaling)
+    frequencies = rope.theta**-exponents
+    match rope.scaling:
+        case {"type": "llama3"}:
+            frequencies = _llama3_frequencies(frequencies, rope.scaling)
+        case {"type": "linear", "factor": factor}:
+            frequencies = frequencies / factor
+        case _:
+            pass
     angles = torch.outer(torch.arange(config.context_length, dtype=torch.float32), frequencies)
     angles = torch.cat((angles, angles), dim=-1)
     return torch.stack((angles.cos(), angles.sin()))

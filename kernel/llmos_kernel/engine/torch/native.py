@@ -91,14 +91,22 @@ def add_norm(hidden: Any, delta: Any, weight: Any, epsilon: Any, out: Any) -> No
 
 
 @njit(nogil=True, fastmath=True, cache=True)
-def gate(gate_up: Any, out: Any) -> None:
-    """Write silu(gate) * up of `gate_up` (n, 2 * mlp width) to `out` (n, mlp width)."""
+def gate(gate_up: Any, is_gelu: bool, out: Any) -> None:
+    """Write activation(gate) * up of `gate_up` (n, 2 * mlp width) to `out` (n, mlp width).
+
+    The activation is SiLU, x * sigmoid(x), or GELU by tanh, which is x * sigmoid(2 * u) for
+    u = sqrt(2 / pi) * (x + 0.044715 * x**3).
+    """
     width = out.shape[1]
     for row in range(out.shape[0]):
         for i in range(width):
             value = _load(gate_up[row, i])
             up = _load(gate_up[row, width + i])
-            out[row, i] = _store(out[row, i], value * up / (np.float32(1.0) + _exp(-value)))
+            inner = value
+            if is_gelu:
+                cubed = np.float32(0.044715) * value * value * value
+                inner = np.float32(1.5957691216057308) * (value + cubed)
+            out[row, i] = _store(out[row, i], value * up / (np.float32(1.0) + _exp(-inner)))
 
 
 @njit(nogil=True, fastmath=True, cache=True)
@@ -157,8 +165,10 @@ def rotate_and_store(
 
 
 @njit(nogil=True, fastmath=True, cache=True)
-def attend(queries: Any, tables: Any, lengths: Any, cache: Any, scores: Any, out: Any) -> None:
-    """Attend from one query a sequence to all that its pages hold.
+def attend(
+    queries: Any, tables: Any, lengths: Any, window: int, cache: Any, scores: Any, out: Any
+) -> None:
+    """Attend from one query a sequence to the last `window` positions that it holds, 0 for all.
 
     queries, out (n, heads, dim); tables (n, most pages) of page numbers; lengths (n,) in tokens;
     cache as above; scores (heads, at least the longest length) is scratch, float32.
@@ -175,6 +185,8 @@ def attend(queries: Any, tables: Any, lengths: Any, cache: Any, scores: Any, out
                 total[head, i] = np.float32(0.0)
         _score(query, tables[row], cache, scores[:, :length])
         for head in range(num_heads):
+            if 0 < window < length:
+                scores[head, : length - window] = np.float32(-np.inf)
             _softmax(scores[head, :length])
         _sum_values(scores[:, :length], tables[row], cache, total)
         for head in range(num_heads):
@@ -262,7 +274,7 @@ class NativeOperations:
         queries = torch.empty(shape, dtype=self._dtype)
         rotate_and_store(
             _view(qkv),
-            self._rotations,
+            self._rotations[self._config.layer_ropes[layer]],
             rows.positions.numpy(),
             rows.pages.numpy(),
             rows.slots.numpy(),
@@ -281,6 +293,7 @@ class NativeOperations:
                 _view(queries)[:singles],
                 rows.tables.numpy(),
                 rows.lengths.numpy(),
+                self._config.windows[layer],
                 self._cache[layer],
                 self._scores,
                 _view(out)[:singles],
@@ -291,7 +304,7 @@ class NativeOperations:
 
     def gate(self, gate_up: torch.Tensor) -> torch.Tensor:
         out = torch.empty((len(gate_up), gate_up.shape[1] // 2), dtype=self._dtype)
-        gate(_view(gate_up), _view(out))
+        gate(_view(gate_up), self._config.activation == "gelu_tanh", _view(out))
         return out
 
 

@@ -55,7 +55,7 @@ class Operations(Protocol):
     """All activations are (n, features) in the model's dtype; `hidden` is float32."""
 
     def __init__(self, config: DecoderConfig, cache: PageCache, rotations: torch.Tensor) -> None:
-        """`rotations` (2, context, head_dim) are the cosines and sines, float32."""
+        """`rotations` (ropes, 2, context, head_dim) are the cosines and sines, float32."""
         ...
 
     def add_norm(
@@ -78,7 +78,7 @@ class Operations(Protocol):
         ...
 
     def gate(self, gate_up: torch.Tensor) -> torch.Tensor:
-        """Return silu(first half) * second half of the features."""
+        """Return activation(first half) * second half of the features."""
         ...
 
 
@@ -108,7 +108,7 @@ class TorchOperations:
             weights = norms.repeat_interleave(counts, dim=0)
             rotated = functional.rms_norm(rotated, (config.head_dim,), None, config.norm_epsilon)
             rotated = rotated * weights
-        cos, sin = self._rotations[:, rows.positions, None]
+        cos, sin = self._rotations[config.layer_ropes[layer]][:, rows.positions, None]
         first, second = rotated.chunk(2, dim=-1)
         rotated = (rotated * cos + torch.cat((-second, first), dim=-1) * sin).to(qkv.dtype)
         pages = self._cache[layer]
@@ -132,16 +132,22 @@ class TorchOperations:
         count = chunk.end - chunk.start
         held = self._cache[layer, chunk.pages]
         held = held.permute(1, 2, 0, 3, 4).flatten(2, 3)[:, :, : chunk.num_held + count]
+        mask = chunk.mask
+        if window := self._config.windows[layer]:
+            mask = torch.ones(count, held.shape[2], dtype=torch.bool, device=held.device)
+            mask = mask.tril(chunk.num_held).triu(chunk.num_held - window + 1)
         attended = functional.scaled_dot_product_attention(
             queries[None, chunk.start : chunk.end].transpose(1, 2),
             held[None, 0],
             held[None, 1],
-            attn_mask=chunk.mask,
-            is_causal=chunk.mask is None and count > 1,
+            attn_mask=mask,
+            is_causal=mask is None and count > 1,
             enable_gqa=self._config.num_heads != self._config.num_kv_heads,
         )
         return attended[0].transpose(0, 1)
 
     def gate(self, gate_up: torch.Tensor) -> torch.Tensor:
         first, second = gate_up.chunk(2, dim=-1)
+        if self._config.activation == "gelu_tanh":
+            return functional.gelu(first, approximate="tanh") * second
         return functional.silu(first) * second
