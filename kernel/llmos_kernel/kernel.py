@@ -140,23 +140,23 @@ class Kernel:
     def tell(self, process: Process, message: str) -> None:
         """Append a user's message to a process's context."""
         self._record(process, "user", {"text": message})
-        process.context += self._renderer.user_ids(message)
+        process.context += self._renderer.user_ids(message, process.context)
 
     async def step(self, process: Process) -> Step:
         """Let the model speak once, to its stop token or its limit, and append what it said."""
         self._move(process, ProcessState.RUNNING)
-        process.context += self._renderer.assistant_open_ids()
+        process.context += self._renderer.assistant_open_ids(process.context)
         step = Step()
-        parser = TrapParser(self._renderer)
+        parser = TrapParser(self._renderer, self._table.specs)
         try:
             async for token_id in self._tokens(process):
                 process.context.append(token_id)
-                step.is_whole = token_id == self._renderer.stop_id
+                step.is_whole = token_id in self._renderer.stop_ids
                 self._take(process, step, parser.feed(token_id))
         finally:
             if not step.is_whole:
                 process.context.append(self._renderer.stop_id)
-            process.context += self._renderer.after_stop_ids()
+            process.context += self._renderer.after_stop_ids(process.context)
             self._move(process, ProcessState.READY)
         self._take(process, step, parser.finish())
         return step
@@ -176,18 +176,20 @@ class Kernel:
         async with aclosing(self._engine.generate(request)) as tokens:  # pyright: ignore
             async for token_id in tokens:
                 yield token_id
+                if token_id in self._renderer.stop_ids:
+                    return
 
     def _take(self, process: Process, step: Step, events: list[Any]) -> None:
         for event in events:
             if isinstance(event, Text):
                 step.text += event.text
                 self._on_text(process.pid, event.text)
-            else:
+            elif isinstance(event, Trap | Malformed):
                 step.traps.append(event)
 
     def give_results(self, process: Process, texts: list[str]) -> None:
         """Append the results of a step's calls, in their order."""
-        process.context += self._renderer.results_ids(texts)
+        process.context += self._renderer.results_ids(texts, context=process.context)
 
     # System calls -----------------------------------------------------------
 

@@ -1,8 +1,10 @@
 """Writes conversations as token ids, so that content can never become a control token.
 
 Covered: text of users, tools, files and tool tables that spells a control literal; it is encoded
-by a tokenizer that has no control tokens and stays text. Not covered: a checkpoint that was
-trained to obey the spelling; that is policy's business.
+by a tokenizer that has no control tokens and stays text, and what was rendered is checked to hold
+the runtime's own control ids and no others. Not covered: a checkpoint that was trained to obey the
+spelling, and the families whose calls have no control tokens (`is_text_framed`), or whose tags
+inside a call have none: content there can spell a marker and only policy can tell.
 
 Knows no engine and no process.
 """
@@ -10,13 +12,36 @@ Knows no engine and no process.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from enum import Enum, auto
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
-from llmos_kernel.abi import Message, Role, ToolSpec
-from llmos_kernel.dialects.dialect import DIALECTS, Dialect
+from llmos_kernel.abi import Message, Role, ToolCall, ToolSpec
+from llmos_kernel.dialects.codecs.codec import Markup, Pieces, checked_name
+from llmos_kernel.dialects.codecs.harmony import MESSAGE, START
+from llmos_kernel.dialects.codecs.strict_json import dump
+from llmos_kernel.dialects.dialect import Dialect, Frame
+from llmos_kernel.dialects.families import DIALECTS
 from llmos_kernel.errors import ModelError
+
+BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
+UNNAMED_CALL = "unknown"
+
+
+class Mark(Enum):
+    """What a control token means to its family."""
+
+    OPEN = auto()
+    CLOSE = auto()
+    INNER = auto()
+    THINK = auto()
+    END_THINK = auto()
+    HEADER = auto()
+    MESSAGE = auto()
+    STOP = auto()
+    OTHER = auto()
 
 
 def without_control_tokens(tokenizer: Tokenizer) -> Tokenizer:
@@ -31,7 +56,7 @@ def without_control_tokens(tokenizer: Tokenizer) -> Tokenizer:
 
 
 class Renderer:
-    """One checkpoint's tokenizer and dialect. Stateless after construction; safe across threads."""
+    """One checkpoint's tokenizer and dialect. Stateless to its callers; safe across threads."""
 
     def __init__(self, tokenizer: Tokenizer, dialect: Dialect) -> None:
         """Resolve the dialect's control literals.
@@ -42,10 +67,29 @@ class Renderer:
         self.dialect = dialect
         self._tokenizer = tokenizer
         self._plain = without_control_tokens(tokenizer)
-        self.call_open_id = self.control_id(dialect.call_open)
-        self.call_close_id = self.control_id(dialect.call_close)
+        self._added = {
+            token.content: token_id
+            for token_id, token in tokenizer.get_added_tokens_decoder().items()
+            if _is_control(token)
+        }
+        self.control_ids = frozenset(self._added.values())
+        for literal in dialect.controls:
+            self.control_id(literal)
+        known = [*dialect.controls, *(c for c in dialect.optional_controls if c in self._added)]
+        self._controls = re.compile("(" + "|".join(map(re.escape, sorted(known)[::-1])) + ")")
         self.stop_id = self.control_id(dialect.stop)
-        self.control_ids = frozenset(tokenizer.get_added_tokens_decoder())
+        self.stop_ids = frozenset({self.stop_id, *map(self.control_id, dialect.other_stops)})
+        self.call_open_id = self._first_control(dialect.call.open)
+        self.call_close_id = self._first_control(dialect.call.close)
+        self.inner_ids = {
+            self._added[literal]: index
+            for index, literal in enumerate(dialect.codec.marks)
+            if literal in self._added
+        }
+        self.marks = self._marks()
+        self.thinks_first = self._thinks_first()
+        self._decodes_bytes = "ByteLevel" in json.dumps(json.loads(tokenizer.to_str())["decoder"])
+        self._pieces: dict[int, bytes] = {}
 
     @property
     def num_tokens(self) -> int:
@@ -62,66 +106,267 @@ class Renderer:
         Raises:
             ModelError: the tokenizer does not have it as one token.
         """
-        ids = self._tokenizer.encode(literal, add_special_tokens=False).ids
-        if len(ids) != 1:
+        if literal not in self._added:
             raise ModelError(
                 f"the tokenizer has no single token for {literal!r}, "
                 f"which the dialect {self.dialect.name!r} needs; name another dialect"
             )
-        return ids[0]
+        return self._added[literal]
+
+    # Encoding ---------------------------------------------------------------
 
     def content_ids(self, text: str) -> list[int]:
         """Encode text that is data: no id in the result is a control token."""
-        return self._plain.encode(text, add_special_tokens=False).ids
+        return self.ids([text])
 
     def literal_ids(self, text: str) -> list[int]:
         """Encode a literal of the dialect, control tokens included. Never pass content."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids if text else []
+        return self.ids([Markup(text)])
+
+    def ids(self, pieces: Pieces) -> list[int]:
+        """Encode pieces: control literals in markup become control tokens, in data never.
+
+        Text between two control tokens is encoded as one, as a chat template's would be.
+
+        Raises:
+            ModelError: the tokenizer would make a control token from text.
+        """
+        ids: list[int] = []
+        text: list[str] = []
+        for piece in pieces:
+            parts = self._controls.split(piece) if isinstance(piece, Markup) else [piece]
+            for index, part in enumerate(parts):
+                if index % 2:
+                    ids += [*self._text_ids("".join(text)), self._added[part]]
+                    text.clear()
+                else:
+                    text.append(part)
+        return ids + self._text_ids("".join(text))
+
+    def _text_ids(self, text: str) -> list[int]:
+        if not text:
+            return []
+        ids = self._plain.encode(text, add_special_tokens=False).ids
+        forged = self.control_ids.intersection(ids)
+        if forged:
+            literal = self._tokenizer.id_to_token(min(forged))
+            raise ModelError(
+                f"this checkpoint's tokenizer makes the control token {literal!r} from plain "
+                "text, so content could forge calls; use another checkpoint"
+            )
+        return ids
+
+    # Messages ---------------------------------------------------------------
 
     def system_ids(self, system_prompt: str, specs: Sequence[ToolSpec]) -> list[int]:
-        text = self.dialect.system_text(system_prompt, specs)
-        return self._framed(Role.SYSTEM, self.content_ids(text))
+        """Write what stands before the first user message: the prompt and the tools."""
+        for spec in specs:
+            checked_name(spec.name)
+        return self.ids(self.dialect.system(system_prompt, specs))
 
-    def user_ids(self, text: str) -> list[int]:
-        return self._framed(Role.USER, self.content_ids(text))
+    def user_ids(self, text: str, context: Sequence[int] = ()) -> list[int]:
+        """Write a user's message; `context` is what stands before it."""
+        return self._unasked(self.ids(_framed(self.dialect.user, text)), context)
 
-    def results_ids(self, texts: Sequence[str]) -> list[int]:
-        """Write the results of one step's calls, in the order of the calls."""
-        frame = self.dialect.results
-        ids = self.literal_ids(frame.open)
-        for text in texts:
-            ids += self._framed(Role.TOOL, self.content_ids(text))
-        return ids + self.literal_ids(frame.close)
+    def results_ids(
+        self,
+        texts: Sequence[str],
+        *,
+        names: Sequence[str] = (),
+        context: Sequence[int] = (),
+    ) -> list[int]:
+        """Write the results of one step's calls, in the order of the calls.
 
-    def assistant_open_ids(self) -> list[int]:
-        """The prompt after which the model speaks."""
-        return self.literal_ids(self.dialect.frames[Role.ASSISTANT].open)
+        `names` are the names of the calls, which some families repeat. `context` is what stands
+        before it.
+        """
+        pieces: Pieces = [Markup(self.dialect.results.open)]
+        for index, text in enumerate(texts):
+            name = names[index] if index < len(names) else UNNAMED_CALL
+            frame = _filled(self.dialect.result, name, index)
+            pieces += _framed(frame, dump(text) if self.dialect.is_result_json else text)
+        ids = self.ids([*pieces, Markup(self.dialect.results.close)])
+        return self._unasked(ids, context)
 
-    def after_stop_ids(self) -> list[int]:
-        """What the dialect writes after the model's own stop token."""
-        close = self.dialect.frames[Role.ASSISTANT].close
-        return self.literal_ids(close.removeprefix(self.dialect.stop))
+    def _unasked(self, ids: list[int], context: Sequence[int]) -> list[int]:
+        """Leave out the first id where the model ended its step with it: it asked for the rest."""
+        is_asked = bool(context) and context[-1] in self.stop_ids and ids[:1] == [context[-1]]
+        return ids[1:] if is_asked else ids
+
+    def assistant_open_ids(self, context: Sequence[int] = ()) -> list[int]:
+        """The prompt after which the model speaks; `context` is what stands before it."""
+        return self._opened(self.dialect.assistant.open, context)
+
+    def _opened(self, prompt: str, context: Sequence[int]) -> list[int]:
+        after_results = self.dialect.assistant_after_results
+        if after_results is not None and self._ends_with_results(context):
+            prompt = after_results
+        return self.literal_ids(prompt)
+
+    def _ends_with_results(self, context: Sequence[int]) -> bool:
+        """Whether the last control token is not a user's: text cannot pretend to either."""
+        last = next((i for i in reversed(context) if i in self.control_ids), None)
+        users = self.literal_ids(self.dialect.user.open + self.dialect.user.close)
+        controls = [i for i in users if i in self.control_ids]
+        return last is not None and last != controls[-1]
+
+    def after_stop_ids(self, context: Sequence[int] = ()) -> list[int]:
+        """What the dialect writes after the model's own stop token, the last of `context`."""
+        if context and context[-1] != self.stop_id:
+            return []
+        return self.literal_ids(self.dialect.assistant.close.removeprefix(self.dialect.stop))
 
     def assistant_ids(self, message: Message) -> list[int]:
-        """Write a past assistant step, from after the open frame up to its stop token."""
-        ids = self.content_ids(message.content)
-        for call in message.calls:
-            ids += self.literal_ids(self.dialect.call.open)
-            ids += self.content_ids(self.dialect.call_body(call))
-            ids += self.literal_ids(self.dialect.call.close)
-        return [*ids, self.stop_id]
+        """Write a past assistant step, from after the open frame up to its stop token.
 
-    def _framed(self, role: Role, content: list[int]) -> list[int]:
-        frame = self.dialect.frames[role]
-        return [*self.literal_ids(frame.open), *content, *self.literal_ids(frame.close)]
+        Raises:
+            ModelError: a call cannot be written so that it would be read as the same call.
+        """
+        return self.ids(self._step(message))
+
+    def conversation_ids(
+        self, messages: Sequence[Message], specs: Sequence[ToolSpec], *, system_prompt: str
+    ) -> list[int]:
+        """Write a whole conversation of users, steps and results, and the prompt to speak.
+
+        Raises:
+            ModelError: a message cannot be written.
+        """
+        ids = self.system_ids(system_prompt, specs)
+        calls: tuple[ToolCall, ...] = ()
+        results: list[str] = []
+        for message in messages:
+            if results and message.role is not Role.TOOL:
+                ids += self._results_of(results, calls, ids)
+                results = []
+            match message.role:
+                case Role.USER:
+                    ids += self.user_ids(message.content, ids)
+                case Role.ASSISTANT:
+                    calls = message.calls
+                    past_open = self.dialect.past_open
+                    open_ = self.dialect.assistant.open if past_open is None else past_open
+                    ids += self._opened(open_, ids)
+                    ids += self.assistant_ids(message)
+                    ids += self.after_stop_ids(ids)
+                case Role.TOOL:
+                    results.append(message.content)
+                case Role.SYSTEM:
+                    raise ModelError("a system message stands first; give it as `system_prompt`")
+        if results:
+            ids += self._results_of(results, calls, ids)
+        return ids + self.assistant_open_ids(ids)
+
+    def _results_of(
+        self, results: Sequence[str], calls: Sequence[ToolCall], ids: Sequence[int]
+    ) -> list[int]:
+        return self.results_ids(results, names=[call.name for call in calls], context=ids)
+
+    def _step(self, message: Message) -> Pieces:
+        dialect = self.dialect
+        if not message.calls:
+            end = dialect.stop if dialect.past_stop is None else dialect.past_stop
+            return [*_framed(dialect.answer, message.content), Markup(end)]
+        pieces: Pieces = []
+        if message.content and not dialect.is_text_framed:  # there a call is a whole message
+            pieces += [*_framed(dialect.preamble, message.content), Markup(dialect.before_calls)]
+        pieces.append(Markup(dialect.calls.open))
+        for call in message.calls:
+            checked_name(call.name)
+        for index, body in enumerate(dialect.codec.write(message.calls)):
+            pieces.append(Markup(dialect.between_calls if index else ""))
+            pieces += [Markup(dialect.call.open), *body, Markup(dialect.call.close)]
+        pieces.append(Markup(dialect.calls.close))
+        return pieces if dialect.calls_stop else [*pieces, Markup(dialect.stop)]
+
+    # Reading ----------------------------------------------------------------
 
     def text(self, ids: Sequence[int]) -> str:
         """Decode ids for people; control tokens are left out."""
-        return self._plain.decode([i for i in ids if i not in self.control_ids])
+        return b"".join(self.piece(i) for i in ids if i not in self.marks).decode(errors="replace")
+
+    def piece(self, token_id: int) -> bytes:
+        """Return the bytes of a token that is text; a character may need several tokens."""
+        piece = self._pieces.get(token_id)
+        if piece is None:
+            piece = self._pieces[token_id] = self._piece(token_id)
+        return piece
+
+    def _piece(self, token_id: int) -> bytes:
+        token = self._tokenizer.id_to_token(token_id) or ""
+        if self._decodes_bytes:
+            return b"".join(_BYTES.get(char) or char.encode() for char in token)
+        if match := BYTE_TOKEN.fullmatch(token):
+            return bytes([int(match[1], 16)])
+        return token.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
+
+    def _marks(self) -> dict[int, Mark]:
+        """Say what each control token means; an added token that is none of these is text."""
+        dialect = self.dialect
+        added = self._tokenizer.get_added_tokens_decoder()
+        marks = {i: Mark.OTHER for i, token in added.items() if token.special}
+        for literal in (*dialect.controls, *dialect.optional_controls):
+            if literal in self._added:
+                marks[self._added[literal]] = Mark.OTHER
+        marks |= dict.fromkeys(self.inner_ids, Mark.INNER)
+        marks |= dict.fromkeys(self.stop_ids, Mark.STOP)
+        if dialect.thought.open in self._added and dialect.thought.close in self._added:
+            marks[self._added[dialect.thought.open]] = Mark.THINK
+            marks[self._added[dialect.thought.close]] = Mark.END_THINK
+        if dialect.has_headers:
+            marks[self.control_id(START)] = Mark.HEADER
+            marks[self.control_id(MESSAGE)] = Mark.MESSAGE
+        elif self.call_open_id is not None:
+            marks[self.call_open_id] = Mark.OPEN
+        if self.call_close_id is not None:
+            marks[self.call_close_id] = Mark.CLOSE
+        return marks
+
+    def _thinks_first(self) -> bool:
+        """Whether the prompt to speak leaves a thought open."""
+        marks = [self.marks.get(i) for i in self.assistant_open_ids()]
+        thoughts = [mark for mark in marks if mark in (Mark.THINK, Mark.END_THINK)]
+        return thoughts[-1:] == [Mark.THINK]
+
+    def _first_control(self, text: str) -> int | None:
+        found = self._controls.search(text)
+        return self._added[found[0]] if found else None
 
 
-def detect_dialect(tokenizer: Tokenizer, *, name: str | None = None) -> Dialect:
-    """Return the named dialect, or the first whose control literals the tokenizer has.
+def _is_control(token: AddedToken) -> bool:
+    """Some tokenizers add runs of blanks, which ordinary text may hold."""
+    return token.special or not token.content.isspace()
+
+
+def _framed(frame: Frame, content: str) -> Pieces:
+    return [Markup(frame.open), content, Markup(frame.close)]
+
+
+def _filled(frame: Frame, name: str, index: int) -> Frame:
+    def fill(text: str) -> str:
+        place = text.replace("$index", str(index)).replace("$id", f"{index:09}")
+        return place.replace("$name", checked_name(name))
+
+    return Frame(fill(frame.open), fill(frame.close))
+
+
+def _byte_characters() -> dict[str, bytes]:
+    """Return GPT-2's alphabet: a printable character for each byte."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    characters = {chr(byte): bytes([byte]) for byte in plain}
+    return characters | {chr(256 + i): bytes([byte]) for i, byte in enumerate(others)}
+
+
+_BYTES = _byte_characters()
+
+
+def detect_dialect(
+    tokenizer: Tokenizer, *, name: str | None = None, template: str | None = None
+) -> Dialect:
+    """Return the named dialect, or the first whose control tokens and template marks fit.
+
+    Without the checkpoint's chat `template` only families that their tokens tell are found.
 
     Raises:
         ModelError: there is none, or the name is unknown.
@@ -131,10 +376,13 @@ def detect_dialect(tokenizer: Tokenizer, *, name: str | None = None) -> Dialect:
         if name not in known:
             raise ModelError(f"unknown dialect {name!r}; known are {', '.join(known)}")
         return known[name]
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
     for dialect in DIALECTS:
-        if all(tokenizer.token_to_id(literal) is not None for literal in dialect.controls):
+        if not added.issuperset(dialect.controls):
+            continue
+        if all(mark in (template or "") for mark in dialect.template_marks):
             return dialect
     raise ModelError(
         f"no known dialect fits the checkpoint's tokens; known are {', '.join(known)}. "
-        "Use a Qwen or Hermes checkpoint, or the embedded model"
+        "Name one, use a checkpoint of one of these families, or the embedded model"
     )

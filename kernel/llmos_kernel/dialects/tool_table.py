@@ -10,31 +10,39 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmos_kernel.abi import ToolSpec
+from llmos_kernel.dialects.codecs.strict_json import dump
+
+
+def openai_function(spec: ToolSpec) -> dict[str, Any]:
+    """Return a tool as a function: name, description, parameters."""
+    return {
+        "name": spec.name,
+        "description": spec.description,
+        "parameters": dict(spec.parameters),
+    }
 
 
 def openai_schema(spec: ToolSpec) -> dict[str, Any]:
     """Return the OpenAI function form of a tool, as most chat templates expect it."""
-    return {
-        "type": "function",
-        "function": {
-            "name": spec.name,
-            "description": spec.description,
-            "parameters": dict(spec.parameters),
-        },
-    }
+    return {"type": "function", "function": openai_function(spec)}
 
 
-def hermes_table(specs: Sequence[ToolSpec]) -> str:
-    """Write tools as Hermes, Qwen2.5 and Qwen3 were trained to read them (their chat template)."""
-    lines = "".join("\n" + json.dumps(openai_schema(spec), ensure_ascii=False) for spec in specs)
-    return (
-        "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
-        "You are provided with function signatures within <tools></tools> XML tags:\n"
-        f"<tools>{lines}\n</tools>\n\n"
-        "For each function call, return a json object with function name and arguments within "
-        "<tool_call></tool_call> XML tags:\n<tool_call>\n"
-        '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
-    )
+def schema_lines(specs: Sequence[ToolSpec]) -> str:
+    """Write one tool a line, each behind a line break."""
+    return "".join("\n" + dump(openai_schema(spec)) for spec in specs)
+
+
+def schema_list(specs: Sequence[ToolSpec], *, indent: int | None = None) -> str:
+    """Write the tools as one JSON array."""
+    return json.dumps([openai_schema(s) for s in specs], ensure_ascii=False, indent=indent)
+
+
+def properties_of(spec: ToolSpec) -> Mapping[str, Mapping[str, Any]]:
+    return spec.parameters.get("properties", {})  # type: ignore[return-value]
+
+
+def required_of(spec: ToolSpec) -> Sequence[str]:
+    return spec.parameters.get("required", [])  # type: ignore[return-value]
 
 
 def compact_table(specs: Sequence[ToolSpec]) -> str:
@@ -43,11 +51,10 @@ def compact_table(specs: Sequence[ToolSpec]) -> str:
 
 
 def _compact_tool(spec: ToolSpec) -> str:
-    properties: Mapping[str, Any] = spec.parameters.get("properties", {})  # type: ignore[assignment]
-    required = spec.parameters.get("required", [])
+    required = required_of(spec)
     lines = [f"{spec.name}: {spec.description}"]
-    for name, schema in properties.items():
-        optional = "" if name in required else ", optional"  # type: ignore[operator]
+    for name, schema in properties_of(spec).items():
+        optional = "" if name in required else ", optional"
         about = f": {schema['description']}" if schema.get("description") else ""
         lines.append(f"- {name} ({_type_name(schema)}{optional}){about}")
     return "\n".join(lines)

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from llmos_kernel.abi import Message, Role, ToolCall, ToolSpec
-from llmos_kernel.dialects.dialect import EMBEDDED, HERMES, SYSTEM_PROMPT
+from llmos_kernel.dialects.dialect import EMBEDDED, SYSTEM_PROMPT
+from llmos_kernel.dialects.families.chatml import HERMES
 from llmos_kernel.dialects.renderer import Renderer, detect_dialect
 from llmos_kernel.dialects.tool_table import openai_schema
 from llmos_kernel.errors import ModelError
