@@ -222,7 +222,7 @@ class TrapParser:
                 return self._close()
             case Mark.STOP:
                 return [self._truncated()]
-            case _ if self._dialect.has_headers:
+            case Mark.HEADER | Mark.END_MESSAGE:
                 return [self._truncated(), *self._read_mark(token_id, meaning)]
             case _:
                 self._body.is_nested = self._body.is_nested or meaning is Mark.OPEN

@@ -106,6 +106,7 @@ def _embedded_system(prompt: str, specs: Sequence[ToolSpec]) -> Pieces:
 EMBEDDED = Dialect(
     name="embedded",
     controls=("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>", *HERMES_CALL),
+    optional_controls=("<think>", "</think>"),
     system=_embedded_system,
     user=Frame("<|user|>", "<|end|>"),
     assistant=Frame("<|assistant|>", "<|end|>"),

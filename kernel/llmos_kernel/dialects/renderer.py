@@ -20,7 +20,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from llmos_kernel.abi import Message, Role, ToolCall, ToolSpec
 from llmos_kernel.dialects.codecs.codec import Markup, Pieces, checked_name
-from llmos_kernel.dialects.codecs.harmony import MESSAGE, START
+from llmos_kernel.dialects.codecs.harmony import END_MESSAGE, MESSAGE, START
 from llmos_kernel.dialects.codecs.strict_json import dump
 from llmos_kernel.dialects.dialect import Dialect, Frame
 from llmos_kernel.dialects.families import DIALECTS
@@ -40,6 +40,7 @@ class Mark(Enum):
     END_THINK = auto()
     HEADER = auto()
     MESSAGE = auto()
+    END_MESSAGE = auto()
     STOP = auto()
     OTHER = auto()
 
@@ -316,6 +317,7 @@ class Renderer:
         if dialect.has_headers:
             marks[self.control_id(START)] = Mark.HEADER
             marks[self.control_id(MESSAGE)] = Mark.MESSAGE
+            marks[self.control_id(END_MESSAGE)] = Mark.END_MESSAGE
         elif self.call_open_id is not None:
             marks[self.call_open_id] = Mark.OPEN
         if self.call_close_id is not None:

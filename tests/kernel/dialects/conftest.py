@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -25,6 +26,11 @@ def tokenizer_of(dialect: Dialect) -> Tokenizer:
     controls = dict.fromkeys([*dialect.controls, *dialect.optional_controls, "<|pad|>"])
     tokenizer.add_special_tokens(list(controls))
     return tokenizer
+
+
+def without(dialect: Dialect, control: str) -> Dialect:
+    rest = tuple(c for c in dialect.controls if c != control)
+    return replace(dialect, controls=rest)
 
 
 @cache

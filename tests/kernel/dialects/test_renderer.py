@@ -124,13 +124,13 @@ def test_a_hermes_checkpoint_is_recognised_by_its_tokens() -> None:
 
 
 def test_a_checkpoint_of_no_known_family_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ModelError, match="known are embedded, hermes"):
+    with pytest.raises(ModelError, match="known are embedded, .*hermes"):
         detect_dialect(tokenizer_with("<s>", "</s>"))
 
 
 def test_a_named_dialect_that_does_not_fit_is_refused_with_the_missing_token() -> None:
     tokenizer = tokenizer_with("<s>", "</s>")
-    with pytest.raises(ModelError, match="no single token for '<tool_call>'"):
+    with pytest.raises(ModelError, match="no single token for '<|system|>'".replace("|", r"\|")):
         Renderer(tokenizer, detect_dialect(tokenizer, name=EMBEDDED.name))
 
 

@@ -21,7 +21,7 @@ from llmos_kernel.dialects.codecs.codec import (
 )
 from llmos_kernel.dialects.codecs.strict_json import dump, read_arguments
 
-START = "<|start|>"
+START, END_MESSAGE = "<|start|>", "<|end|>"
 CHANNEL, MESSAGE, CONSTRAIN = "<|channel|>", "<|message|>", "<|constrain|>"
 NAMESPACE = "functions."
 

@@ -70,7 +70,7 @@ class XmlCodec:
         position = skip_blanks(body, 0)
         end = len(body.rstrip())
         if self.group is not None:
-            position = self._past(body, position, self.group.open)
+            position = skip_blanks(body, self._past(body, position, self.group.open))
             if not body.endswith(self.group.close, position, end):
                 raise Refused("bad_shape", "the calls are not closed", end)
             end -= len(self.group.close)

@@ -235,7 +235,7 @@ OLMO_CALL = ("<function_calls>", "</function_calls>")
 
 OLMO3 = Dialect(
     name="olmo3",
-    controls=(*CHATML, *OLMO_CALL),
+    controls=("<|endoftext|>", *CHATML, *OLMO_CALL),
     optional_controls=("<functions>", "</functions>", *THOUGHTS),
     system=chatml_system(_olmo_table, ""),
     user=USER,
