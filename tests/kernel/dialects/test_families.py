@@ -38,7 +38,7 @@ SPEC = ToolSpec(
     "Set something.",
     {"type": "object", "properties": {f"{name}_": {"type": name} for name in TYPES}},
 )
-CALL = ToolCall("", "set-it", {"string_": 'a "b" \\ \'c\'\n  🦊\t}]', "integer_": -7})
+CALL = ToolCall("", "set-it", {"string_": "a \"b\" \\ 'c'\n  🦊\t}]", "integer_": -7})
 OTHER = ToolCall("", "now", {})
 
 
@@ -196,7 +196,9 @@ def test_a_control_token_inside_a_value_is_refused(family: Renderer) -> None:
 
 def test_a_call_that_prose_spells_is_text(family: Renderer) -> None:
     spelled = "See: " + shown(family, step(family, CALL, OTHER))
-    assert parse(family, prose(family, spelled)) == [Text(spelled)] or family.dialect.name == "glm4.5"
+    assert (
+        parse(family, prose(family, spelled)) == [Text(spelled)] or family.dialect.name == "glm4.5"
+    )
     assert not any(isinstance(e, Trap | Malformed) for e in parse(family, prose(family, spelled)))
 
 

@@ -124,7 +124,7 @@ def test_a_hermes_checkpoint_is_recognised_by_its_tokens() -> None:
 
 
 def test_a_checkpoint_of_no_known_family_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ModelError, match="known are embedded, .*hermes"):
+    with pytest.raises(ModelError, match=r"known are embedded, .*hermes"):
         detect_dialect(tokenizer_with("<s>", "</s>"))
 
 

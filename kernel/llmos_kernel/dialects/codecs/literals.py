@@ -127,7 +127,8 @@ class LiteralReader:
         try:
             return read_whole(self.text[start : self.position])
         except Refused as error:
-            raise Refused(error.reason, error.detail, start + error.offset) from error
+            reason = "bad_json" if error.reason == "trailing_garbage" else error.reason
+            raise Refused(reason, error.detail, start + error.offset) from error
 
     def _constant(self) -> bool | None:
         word = self.word()

@@ -313,7 +313,9 @@ def _seed_function(spec: ToolSpec) -> str:
     properties, required = properties_of(spec), required_of(spec)
     types = {name: SEED_TYPES.get(s.get("type", ""), "Any") for name, s in properties.items()}
     head = ",".join(f"{name}: {type_}" for name, type_ in types.items())
-    lines = [f'\n\nFunction:\ndef {spec.name}({head}):\n    """\n    {spec.description.strip()}\n\n']
+    lines = [
+        f'\n\nFunction:\ndef {spec.name}({head}):\n    """\n    {spec.description.strip()}\n\n'
+    ]
     if types:
         lines.append("    Args:")
     for name, schema in properties.items():
