@@ -5,6 +5,7 @@ The only module that imports an engine, and only once one is needed: torch loads
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +23,13 @@ from llmos_kernel.policy import Approver, deny_all
 from llmos_kernel.syscalls import OwnedDriver, SyscallTable
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-HUB_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors"]
+HUB_FILES = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "*.safetensors",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,27 @@ def load_model(settings: Settings) -> tuple[Renderer, Engine]:
         tokenizer = Tokenizer.from_file(str(tokenizer_path))
     except Exception as error:  # the library raises a bare Exception for a damaged file
         raise ModelError(f"{tokenizer_path} is damaged ({error}); fetch it again") from error
-    return Renderer(tokenizer, detect_dialect(tokenizer, name=settings.model.dialect)), engine
+    dialect = detect_dialect(tokenizer, name=settings.model.dialect, template=chat_template(folder))
+    return Renderer(tokenizer, dialect), engine
+
+
+def chat_template(folder: Path) -> str:
+    """Return a checkpoint's chat template, empty where it has none. It is read, never run.
+
+    Raises:
+        ModelError: the file that should hold it is damaged.
+    """
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text()
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return ""
+    try:
+        found = json.loads(path.read_text()).get("chat_template") or ""
+        return found if isinstance(found, str) else "".join(part["template"] for part in found)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is damaged ({error!r}); fetch it again") from error
 
 
 def model_folder(name: str) -> Path:

@@ -18,7 +18,9 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
 from llmos_kernel.abi import ToolSpec
+from llmos_kernel.dialects.codecs.json_object import JsonObjectCodec
 from llmos_kernel.dialects.renderer import Renderer
+from llmos_kernel.errors import ModelError
 
 BITS = 32
 LARGEST = 10**18
@@ -29,15 +31,26 @@ class CallGrammar:
     """The grammar of calls to one set of tools, for one checkpoint's tokens."""
 
     def __init__(self, renderer: Renderer, specs: Sequence[ToolSpec]) -> None:
-        """Compile the schemas; a tool whose schema cannot be compiled may be given any object."""
-        self.open_id, self.close_id = renderer.call_open_id, renderer.call_close_id
+        """Compile the schemas; a tool whose schema cannot be compiled may be given any object.
+
+        Raises:
+            ModelError: the family does not write calls as JSON objects between control tokens.
+        """
+        codec = renderer.dialect.codec
+        open_id, close_id = renderer.call_open_id, renderer.call_close_id
+        if not isinstance(codec, JsonObjectCodec) or open_id is None or close_id is None:
+            raise ModelError(
+                f"the calls of the dialect {renderer.dialect.name!r} have no grammar; decode "
+                "without a mask, calls are checked after parsing all the same"
+            )
+        self.open_id, self.close_id = open_id, close_id
         self.stop_id, self.num_tokens = renderer.stop_id, renderer.num_tokens
         self._tokenizer = LLTokenizer(
             _with_special_controls(renderer.tokenizer_json()),
             n_vocab=self.num_tokens,
             eos_token=self.stop_id,
         )
-        self._separators = renderer.dialect.json_separators
+        self._separators = codec.separators
         schemas = {spec.name: self._compilable(spec) for spec in specs}
         self._grammar = LLMatcher.grammar_from_lark(self._union(schemas))
 

@@ -7,7 +7,7 @@ particular engine.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +116,8 @@ class Kernel:
             results = await self._run_traps(process, step.traps)
             if self._is_dry_run:
                 return self._answer(process, step)
-            self.give_results(process, [result.text for result in results])
+            names = [trap.name if isinstance(trap, Trap) else "" for trap in step.traps]
+            self.give_results(process, [result.text for result in results], names)
             if process.num_malformed >= MAX_MALFORMED:
                 raise self._failure(process, f"the model made {MAX_MALFORMED} malformed calls")
         raise self._failure(process, f"no answer after {self._limits.max_steps} steps")
@@ -187,9 +188,9 @@ class Kernel:
             elif isinstance(event, Trap | Malformed):
                 step.traps.append(event)
 
-    def give_results(self, process: Process, texts: list[str]) -> None:
-        """Append the results of a step's calls, in their order."""
-        process.context += self._renderer.results_ids(texts, context=process.context)
+    def give_results(self, process: Process, texts: list[str], names: Sequence[str] = ()) -> None:
+        """Append the results of a step's calls, in their order; `names` are the tools' names."""
+        process.context += self._renderer.results_ids(texts, names=names, context=process.context)
 
     # System calls -----------------------------------------------------------
 

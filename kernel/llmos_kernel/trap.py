@@ -90,7 +90,7 @@ class TrapParser:
         self._held: list[str] = []  # of a head or a header: not yet known what it is
         self._body = _Body()
         self._has_failed = False
-        self._state = self._first_state()
+        self._after_thought = self._state = self._first_state()
         if renderer.thinks_first:
             self._state = _State.THOUGHT
 
@@ -186,13 +186,15 @@ class TrapParser:
             return self._read_mark_of_header(token_id, meaning)
         if self._state is _State.THOUGHT:
             if meaning is Mark.END_THINK:
-                self._state = self._first_state()
+                self._state = self._after_thought
             return []
         match meaning:
             case Mark.OPEN:
                 return self._open()
             case Mark.THINK:
-                events = self._release() if self._dialect.opens is None else []
+                if self._held or self._state is _State.PROSE:
+                    self._after_thought = _State.PROSE
+                events = self._release()
                 self._state = _State.THOUGHT
                 return events
             case Mark.STOP:

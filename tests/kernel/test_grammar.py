@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from tokenizers import Tokenizer
 
 from llmos_kernel.abi import ToolSpec
+from llmos_kernel.dialects.families.gemma import GEMMA4
 from llmos_kernel.dialects.renderer import Renderer
+from llmos_kernel.errors import ModelError
 from llmos_kernel.grammar import CallGrammar, CallMask
-from llmos_kernel.trap import Text, Trap, TrapParser
+from llmos_kernel.trap import Malformed, Trap, TrapParser
 
+MODEL = Path(__file__).parents[2] / "kernel" / "llmos_kernel" / "model"
 SCHEMAS: dict[str, dict[str, Any]] = {
     "nothing": {"type": "object", "properties": {}, "additionalProperties": False},
     "scalars": {
@@ -102,7 +107,7 @@ def test_every_call_that_random_tokens_close_is_valid(
 def parsed(renderer: Renderer, said: Sequence[int]) -> Trap:
     parser = TrapParser(renderer)
     events = [event for token_id in said for event in parser.feed(token_id)] + parser.finish()
-    (trap,) = [event for event in events if not isinstance(event, Text)]
+    (trap,) = [event for event in events if isinstance(event, Trap | Malformed)]
     assert isinstance(trap, Trap), trap
     return trap
 
@@ -170,3 +175,10 @@ def test_a_schema_that_cannot_be_compiled_admits_any_object(renderer: Renderer) 
         assert choices is not None
         assert token_id in choices
         mask.accept(token_id)
+
+
+def test_a_family_whose_calls_are_no_json_objects_has_no_grammar() -> None:
+    tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
+    tokenizer.add_special_tokens(list(GEMMA4.controls))
+    with pytest.raises(ModelError, match="'gemma4' have no grammar; decode without a mask"):
+        CallGrammar(Renderer(tokenizer, GEMMA4), SPECS)

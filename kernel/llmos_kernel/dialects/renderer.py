@@ -19,7 +19,7 @@ from enum import Enum, auto
 from tokenizers import AddedToken, Tokenizer
 
 from llmos_kernel.abi import Message, Role, ToolCall, ToolSpec
-from llmos_kernel.dialects.codecs.codec import Markup, Pieces, checked_name
+from llmos_kernel.dialects.codecs.codec import Markup, Pieces, checked_name, is_name
 from llmos_kernel.dialects.codecs.harmony import END_MESSAGE, MESSAGE, START
 from llmos_kernel.dialects.codecs.strict_json import dump
 from llmos_kernel.dialects.dialect import Dialect, Frame
@@ -48,11 +48,15 @@ class Mark(Enum):
 def without_control_tokens(tokenizer: Tokenizer) -> Tokenizer:
     """Return a separate tokenizer with the same vocabulary and no added tokens.
 
-    A flag on the shared object would be a data race: other threads change it.
+    A flag on the shared object would be a data race: other threads change it. What it encodes
+    stands after a control token, so it puts no blank before a first word as at a text's start.
     """
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = []
     state["post_processor"] = None
+    pre_tokenizer = state["pre_tokenizer"] or {}
+    if pre_tokenizer.get("prepend_scheme") == "first":
+        pre_tokenizer["prepend_scheme"] = "never"
     return Tokenizer.from_str(json.dumps(state))
 
 
@@ -89,7 +93,7 @@ class Renderer:
         }
         self.marks = self._marks()
         self.thinks_first = self._thinks_first()
-        self._decodes_bytes = "ByteLevel" in json.dumps(json.loads(tokenizer.to_str())["decoder"])
+        self._decodes_bytes = "ByteLevel" in str(tokenizer.decoder)
         self._pieces: dict[int, bytes] = {}
 
     @property
@@ -178,12 +182,12 @@ class Renderer:
     ) -> list[int]:
         """Write the results of one step's calls, in the order of the calls.
 
-        `names` are the names of the calls, which some families repeat. `context` is what stands
-        before it.
+        `names` are the names of the calls, which some families repeat; a malformed call may have
+        none that can be written. `context` is what stands before.
         """
         pieces: Pieces = [Markup(self.dialect.results.open)]
         for index, text in enumerate(texts):
-            name = names[index] if index < len(names) else UNNAMED_CALL
+            name = names[index] if index < len(names) and is_name(names[index]) else UNNAMED_CALL
             frame = _filled(self.dialect.result, name, index)
             pieces += _framed(frame, dump(text) if self.dialect.is_result_json else text)
         ids = self.ids([*pieces, Markup(self.dialect.results.close)])
@@ -347,7 +351,7 @@ def _framed(frame: Frame, content: str) -> Pieces:
 def _filled(frame: Frame, name: str, index: int) -> Frame:
     def fill(text: str) -> str:
         place = text.replace("$index", str(index)).replace("$id", f"{index:09}")
-        return place.replace("$name", checked_name(name))
+        return place.replace("$name", name)
 
     return Frame(fill(frame.open), fill(frame.close))
 

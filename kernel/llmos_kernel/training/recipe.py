@@ -28,6 +28,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from llmos_kernel.dialects.dialect import EMBEDDED
 from llmos_kernel.dialects.renderer import Renderer
+from llmos_kernel.dialects.tool_table import compact_table
 from llmos_kernel.training.batches import Batch, batches
 from llmos_kernel.training.dialogues import DialogueMaker
 from llmos_kernel.training.vocabulary import train_tokenizer
@@ -120,7 +121,8 @@ def make_tokenizer(settings: Settings) -> Tokenizer:
         for text in (message.content, *(EMBEDDED.call_body(call) for call in message.calls))
     )
     tables = (
-        EMBEDDED.system_text("", dialogue.tools) for dialogue in itertools.islice(maker, 3_000)
+        f"\n\n{compact_table(dialogue.tools)}" if dialogue.tools else ""
+        for dialogue in itertools.islice(maker, 3_000)
     )
     return train_tokenizer(itertools.chain(texts, tables), size=settings.vocabulary)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -361,6 +362,18 @@ def test_a_tokenizer_that_lacks_a_control_token_is_refused(dialect: Dialect) -> 
 def test_a_message_that_only_resembles_a_call_is_text(name: str, text: str) -> None:
     renderer = conftest.renderer_of({d.name: d for d in DIALECTS}[name])
     assert parse(renderer, prose(renderer, text)) == [Text(text)]
+
+
+def test_a_call_after_prose_and_a_thought_is_still_not_the_whole_message() -> None:
+    llama3 = {d.name: d for d in DIALECTS}["llama3"]
+    dialect = replace(llama3, optional_controls=("<think>", "</think>"))
+    renderer = conftest.renderer_of(dialect)
+    call = renderer.content_ids('{"name": "now", "parameters": {}}')
+    thought = renderer.literal_ids("<think>hm</think>")
+    assert parse(renderer, [*thought, *call, renderer.stop_id])[1:] == traps([OTHER])
+    for said in ("Hi.", "{"):
+        events = parse(renderer, [*renderer.content_ids(said), *thought, *call, renderer.stop_id])
+        assert not any(isinstance(event, Trap | Malformed) for event in events)
 
 
 def test_families_without_control_tokens_for_calls_are_flagged() -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from llmos_kernel.abi import Message, Role, ToolCall, ToolSpec
-from llmos_kernel.dialects.dialect import EMBEDDED, SYSTEM_PROMPT
+from llmos_kernel.dialects.dialect import EMBEDDED, SYSTEM_PROMPT, Frame
 from llmos_kernel.dialects.families.chatml import HERMES
 from llmos_kernel.dialects.renderer import Renderer, detect_dialect
 from llmos_kernel.dialects.tool_table import openai_schema
@@ -137,3 +138,24 @@ def test_a_named_dialect_that_does_not_fit_is_refused_with_the_missing_token() -
 def test_an_unknown_dialect_is_refused(renderer: Renderer) -> None:
     with pytest.raises(ModelError, match="unknown dialect 'klingon'"):
         detect_dialect(tokenizer_with("<s>"), name="klingon")
+
+
+def test_a_tokenizer_that_writes_blanks_as_underscores_is_read_and_written() -> None:
+    words = [*"\N{LOWER ONE EIGHTH BLOCK}abü", "<0xF0>", "<0x9F>", "<0xA6>", "<0x8A>"]
+    model = models.BPE({word: i for i, word in enumerate(words)}, [], byte_fallback=True)
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.add_special_tokens(list(HERMES.controls))
+    renderer = Renderer(tokenizer, HERMES)
+    own = tokenizer.encode("<|im_end|>a b ü🦊", add_special_tokens=False).ids
+    assert [renderer.stop_id, *renderer.content_ids("a b ü🦊")] == own
+    assert renderer.text(own) == "a b ü🦊"
+
+
+def test_a_tokenizer_that_makes_a_control_token_from_text_is_refused() -> None:
+    tokenizer = tokenizer_with("<|im_start|>", "<|im_end|>", "a", "</tool_call>")
+    dialect = replace(HERMES, controls=("<|im_start|>", "<|im_end|>", "a", "</tool_call>"))
+    renderer = Renderer(tokenizer, replace(dialect, call=Frame("a", "</tool_call>")))
+    with pytest.raises(ModelError, match="makes the control token 'a' from plain text"):
+        renderer.user_ids("a")
