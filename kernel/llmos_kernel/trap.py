@@ -204,6 +204,8 @@ class TrapParser:
 
     def _open(self) -> list[Event]:
         if self._dialect.text_close:
+            if not self._held:
+                return []
             self._held.clear()
         events = self._release()
         self._state = _State.BODY
@@ -274,7 +276,8 @@ class TrapParser:
             calls = self._dialect.codec.read(text, self._specs)
         except Refused as error:
             self._has_failed = True
-            return [Malformed(error.reason, error.detail, raw, error.offset)]
+            offset = len(self._shown(text[: error.offset]))
+            return [Malformed(error.reason, error.detail, raw, offset)]
         if self._has_failed:
             detail = "not run, since an earlier call of the same step was malformed"
             return [Malformed("skipped_after_error", detail, raw)] * len(calls)
@@ -300,6 +303,7 @@ class _Body:
         self._num_chars = 0
         self._since_mark = ""
         self._before_mark = ""
+        self._tail = ""
         self.is_nested = False
 
     def append(self, text: str, text_close: str) -> str | None:
@@ -315,13 +319,14 @@ class _Body:
         return rest
 
     def append_mark(self, char: str) -> None:
-        self._before_mark = "".join(self._parts[-2:])[-2:]
+        self._before_mark = self._tail
         self._since_mark = ""
         self._add(char)
 
     def _add(self, text: str) -> None:
         room = MAX_BODY_CHARS - self._num_chars
         self._num_chars += len(text)
+        self._tail = (self._tail + text)[-2:]
         if room > 0:
             self._parts.append(text[:room])
 

@@ -24,9 +24,9 @@ from llmos_kernel.dialects.codecs.harmony import END_MESSAGE, MESSAGE, START
 from llmos_kernel.dialects.codecs.strict_json import dump
 from llmos_kernel.dialects.dialect import Dialect, Frame
 from llmos_kernel.dialects.families import DIALECTS
+from llmos_kernel.dialects.token_bytes import TokenBytes
 from llmos_kernel.errors import ModelError
 
-BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 UNNAMED_CALL = "unknown"
 
 
@@ -66,35 +66,36 @@ class Renderer:
     def __init__(self, tokenizer: Tokenizer, dialect: Dialect) -> None:
         """Resolve the dialect's control literals.
 
+        `piece` gives a token's bytes, `marks` what a control token means, `inner_ids` the places
+        of those that may stand in a call among its codec's marks.
+
         Raises:
             ModelError: the tokenizer lacks a control token that the dialect needs.
         """
         self.dialect = dialect
         self._tokenizer = tokenizer
         self._plain = without_control_tokens(tokenizer)
-        self._added = {
-            token.content: token_id
-            for token_id, token in tokenizer.get_added_tokens_decoder().items()
-            if _is_control(token)
-        }
+        self.piece = TokenBytes(tokenizer)
+        self._tokens = tokenizer.get_added_tokens_decoder()
+        self._added = {t.content: i for i, t in self._tokens.items() if _is_control(t)}
         self.control_ids = frozenset(self._added.values())
-        for literal in dialect.controls:
-            self.control_id(literal)
-        known = [*dialect.controls, *(c for c in dialect.optional_controls if c in self._added)]
-        self._controls = re.compile("(" + "|".join(map(re.escape, sorted(known)[::-1])) + ")")
+        self._controls = self._splitter()
         self.stop_id = self.control_id(dialect.stop)
         self.stop_ids = frozenset({self.stop_id, *map(self.control_id, dialect.other_stops)})
         self.call_open_id = self._first_control(dialect.call.open)
         self.call_close_id = self._first_control(dialect.call.close)
-        self.inner_ids = {
-            self._added[literal]: index
-            for index, literal in enumerate(dialect.codec.marks)
-            if literal in self._added
-        }
+        marks = enumerate(dialect.codec.marks)
+        self.inner_ids = {self._added[m]: i for i, m in marks if m in self._added}
         self.marks = self._marks()
         self.thinks_first = self._thinks_first()
-        self._decodes_bytes = "ByteLevel" in str(tokenizer.decoder)
-        self._pieces: dict[int, bytes] = {}
+
+    def _splitter(self) -> re.Pattern[str]:
+        """Return what splits markup at its control literals, the longer of two alike first."""
+        for literal in self.dialect.controls:
+            self.control_id(literal)
+        optional = [c for c in self.dialect.optional_controls if c in self._added]
+        known = sorted([*self.dialect.controls, *optional], reverse=True)
+        return re.compile(f"({'|'.join(map(re.escape, known))})")
 
     @property
     def num_tokens(self) -> int:
@@ -290,26 +291,10 @@ class Renderer:
         """Decode ids for people; control tokens are left out."""
         return b"".join(self.piece(i) for i in ids if i not in self.marks).decode(errors="replace")
 
-    def piece(self, token_id: int) -> bytes:
-        """Return the bytes of a token that is text; a character may need several tokens."""
-        piece = self._pieces.get(token_id)
-        if piece is None:
-            piece = self._pieces[token_id] = self._piece(token_id)
-        return piece
-
-    def _piece(self, token_id: int) -> bytes:
-        token = self._tokenizer.id_to_token(token_id) or ""
-        if self._decodes_bytes:
-            return b"".join(_BYTES.get(char) or char.encode() for char in token)
-        if match := BYTE_TOKEN.fullmatch(token):
-            return bytes([int(match[1], 16)])
-        return token.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
-
     def _marks(self) -> dict[int, Mark]:
         """Say what each control token means; an added token that is none of these is text."""
         dialect = self.dialect
-        added = self._tokenizer.get_added_tokens_decoder()
-        marks = {i: Mark.OTHER for i, token in added.items() if token.special}
+        marks = {i: Mark.OTHER for i, token in self._tokens.items() if token.special}
         for literal in (*dialect.controls, *dialect.optional_controls):
             if literal in self._added:
                 marks[self._added[literal]] = Mark.OTHER
@@ -354,17 +339,6 @@ def _filled(frame: Frame, name: str, index: int) -> Frame:
         return place.replace("$name", name)
 
     return Frame(fill(frame.open), fill(frame.close))
-
-
-def _byte_characters() -> dict[str, bytes]:
-    """Return GPT-2's alphabet: a printable character for each byte."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in plain]
-    characters = {chr(byte): bytes([byte]) for byte in plain}
-    return characters | {chr(256 + i): bytes([byte]) for i, byte in enumerate(others)}
-
-
-_BYTES = _byte_characters()
 
 
 def detect_dialect(

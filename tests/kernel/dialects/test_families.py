@@ -386,6 +386,21 @@ def test_a_less_than_sign_in_deepseeks_prose_is_text() -> None:
     assert parse(renderer, prose(renderer, "a < b <")) == [Text("a < b <")]
 
 
+def test_deepseeks_mark_without_its_less_than_sign_opens_nothing() -> None:
+    renderer = conftest.renderer_of({d.name: d for d in DIALECTS}["deepseek_v3.2"])
+    ids = [*renderer.literal_ids("a ｜DSML｜b"), renderer.stop_id]
+    assert parse(renderer, ids) == [Text("a b")]
+
+
+def test_an_offset_counts_control_tokens_as_they_are_spelled() -> None:
+    renderer = conftest.renderer_of({d.name: d for d in DIALECTS}["deepseek_v3.1"])
+    (event,) = parse(
+        renderer, renderer.literal_ids("<｜tool▁call▁begin｜>f<｜tool▁sep｜>{x}<｜tool▁call▁end｜>")
+    )
+    assert isinstance(event, Malformed)
+    assert event.raw[event.offset :] == "x}"
+
+
 # Harmony ----------------------------------------------------------------------------
 
 

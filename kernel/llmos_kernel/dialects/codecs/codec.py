@@ -14,6 +14,7 @@ from llmos_kernel.abi import JsonObject, ToolCall, ToolSpec
 from llmos_kernel.errors import ModelError
 
 MAX_DEPTH = 64
+MAX_NAME_CHARS = 128
 FIRST_MARK = 0xDC00
 
 MalformedReason: TypeAlias = Literal[
@@ -121,35 +122,23 @@ def check_value(value: Any, depth: int = 0) -> None:
 
 
 def is_name(text: str) -> bool:
-    """Whether a tool's name can stand in any family's markup."""
-    return (
-        0 < len(text) <= 128
-        and text.isascii()
-        and text.replace("-", "_")
-        .replace(".", "_")
-        .replace("/", "_")
-        .replace(":", "_")
-        .isidentifier()
-    )
-
-
-def is_key(text: str) -> bool:
-    """Whether an argument's key can stand bare in markup: a name, or one led by a digit."""
-    return is_name("_" + text) and "/" not in text and ":" not in text
+    """Whether a tool's name or an argument's key can stand bare in any family's markup."""
+    is_short = 0 < len(text) <= MAX_NAME_CHARS
+    return is_short and text.isascii() and all(c.isalnum() or c in "_.-" for c in text)
 
 
 def checked_name(text: str) -> str:
     if not is_name(text):
         raise ModelError(
-            f"{text!r} cannot be the name of a tool; use letters, digits and any of '_-./:'"
+            f"{text!r} cannot be the name of a tool; use letters, digits and any of '_.-'"
         )
     return text
 
 
 def checked_key(text: str) -> str:
-    if not is_key(text):
+    if not is_name(text):
         raise ModelError(
             f"{text!r} cannot be the key of an argument in this model's form of calls; "
-            "use letters, digits and any of '_-.'"
+            "use letters, digits and any of '_.-'"
         )
     return text

@@ -17,7 +17,6 @@ from llmos_kernel.dialects.codecs.codec import (
     Refused,
     checked_key,
     checked_name,
-    is_key,
     is_name,
     mark,
     refuse_marks,
@@ -46,7 +45,7 @@ class _GemmaReader(LiteralReader):
         if quoted is not None:
             return quoted
         key = self.word()
-        if not is_key(key):
+        if not is_name(key):
             raise self.error("a key is missing")
         return key
 

@@ -16,7 +16,6 @@ from llmos_kernel.dialects.codecs.codec import (
     Refused,
     checked_key,
     checked_name,
-    is_key,
     is_name,
     refuse_marks,
 )
@@ -88,7 +87,7 @@ class _PythonReader(LiteralReader):
             if found:
                 self.require(",")
             key = self.word()
-            if not is_key(key) or not self.takes("="):
+            if not is_name(key) or not self.takes("="):
                 raise Refused("bad_shape", "arguments are written key=value", self.position)
             self.put(found, key)
         return name, found

@@ -20,7 +20,6 @@ from llmos_kernel.dialects.codecs.codec import (
     Refused,
     checked_key,
     checked_name,
-    is_key,
     is_name,
     mark,
     refuse_marks,
@@ -122,7 +121,7 @@ class XmlCodec:
             if rest not in ("true", "false"):
                 raise Refused("bad_shape", 'a parameter says string="true" or "false"', start)
             is_string = rest == "true"
-        if not is_key(key):
+        if not is_name(key):
             raise Refused("bad_shape", f"{key[:40]!r} is no parameter's name", start)
         return key, is_string
 
