@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from enum import Enum, auto
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import Tokenizer
 
 from llmos_kernel.abi import Message, Role, ToolCall, ToolSpec
 from llmos_kernel.dialects.codecs.codec import Markup, Pieces, checked_name, is_name
@@ -77,7 +77,7 @@ class Renderer:
         self._plain = without_control_tokens(tokenizer)
         self.piece = TokenBytes(tokenizer)
         self._tokens = tokenizer.get_added_tokens_decoder()
-        self._added = {t.content: i for i, t in self._tokens.items() if _is_control(t)}
+        self._added = self._control_tokens()
         self.control_ids = frozenset(self._added.values())
         self._controls = self._splitter()
         self.stop_id = self.control_id(dialect.stop)
@@ -88,6 +88,16 @@ class Renderer:
         self.inner_ids = {self._added[m]: i for i, m in marks if m in self._added}
         self.marks = self._marks()
         self.thinks_first = self._thinks_first()
+
+    def _control_tokens(self) -> dict[str, int]:
+        """Return the ids of the special tokens and of the family's own by their literals.
+
+        Other added tokens are words: tags of HTML, runs of blanks, that ordinary text may hold.
+        """
+        dialect = self.dialect
+        own = {*dialect.controls, *dialect.optional_controls, *dialect.codec.marks}
+        tokens = self._tokens.items()
+        return {t.content: i for i, t in tokens if t.special or t.content in own}
 
     def _splitter(self) -> re.Pattern[str]:
         """Return what splits markup at its control literals, the longer of two alike first."""
@@ -322,11 +332,6 @@ class Renderer:
     def _first_control(self, text: str) -> int | None:
         found = self._controls.search(text)
         return self._added[found[0]] if found else None
-
-
-def _is_control(token: AddedToken) -> bool:
-    """Some tokenizers add runs of blanks, which ordinary text may hold."""
-    return token.special or not token.content.isspace()
 
 
 def _framed(frame: Frame, content: str) -> Pieces:

@@ -423,6 +423,14 @@ def test_harmony_sorts_messages_by_channel_and_recipient() -> None:
     ]
 
 
+def test_a_call_that_harmonys_analysis_spells_is_a_thought() -> None:
+    renderer = conftest.renderer_of({d.name: d for d in DIALECTS}["gpt_oss"])
+    spelled = shown(renderer, step(renderer, CALL))
+    before, after = renderer.literal_ids("<|channel|>analysis<|message|>"), renderer.stop_id
+    ids = [*before, *renderer.content_ids(spelled), after]
+    assert parse(renderer, ids) == [Reasoning(spelled)]
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [

@@ -159,3 +159,12 @@ def test_a_tokenizer_that_makes_a_control_token_from_text_is_refused() -> None:
     renderer = Renderer(tokenizer, replace(dialect, call=Frame("a", "</tool_call>")))
     with pytest.raises(ModelError, match="makes the control token 'a' from plain text"):
         renderer.user_ids("a")
+
+
+def test_an_added_token_that_is_no_control_token_is_a_word() -> None:
+    tokenizer = tokenizer_with("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>")
+    tokenizer.add_tokens(["<té>"])
+    renderer = Renderer(tokenizer, HERMES)
+    word = tokenizer.token_to_id("<té>")
+    assert word not in renderer.control_ids
+    assert renderer.text([word, renderer.stop_id]) == "<té>"
