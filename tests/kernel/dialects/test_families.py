@@ -329,6 +329,42 @@ def test_a_conversation_is_written_as_the_family_was_trained_on_it(family: Rende
     assert shown(family, conversation(family)) == expected
 
 
+@pytest.mark.parametrize("name", ["functiongemma", "gemma4", "embedded", "hermes", "deepseek_v3.1"])
+def test_a_conversation_grows_as_it_would_be_written_at_once(name: str) -> None:
+    """Also where the model itself ends its step with the token that opens the results."""
+    renderer = conftest.renderer_of({d.name: d for d in DIALECTS}[name])
+    ids = renderer.system_ids("Be brief.", TOOLS)
+    ids += renderer.user_ids("draw it", ids)
+    ids += renderer.assistant_open_ids(ids)
+    ids += step(renderer, CALL, OTHER)
+    ids += renderer.after_stop_ids(ids)
+    ids += renderer.results_ids(["saved", "noon"], names=["set-it", "now"], context=ids)
+    ids += renderer.assistant_open_ids(ids)
+    messages = [
+        Message(Role.USER, "draw it"),
+        Message(Role.ASSISTANT, "", (CALL, OTHER)),
+        Message(Role.TOOL, "saved"),
+        Message(Role.TOOL, "noon"),
+    ]
+    assert ids == renderer.conversation_ids(messages, TOOLS, system_prompt="Be brief.")
+
+
+def test_glms_own_token_for_the_user_is_not_written_twice() -> None:
+    renderer = conftest.renderer_of({d.name: d for d in DIALECTS}["glm4.5"])
+    asked = renderer.control_id("<|user|>")
+    assert renderer.user_ids("hi", [asked]) == renderer.user_ids("hi")[1:]
+    assert renderer.results_ids(["x"], context=[asked]) == renderer.results_ids(["x"])
+
+
+def test_a_result_whose_call_has_no_writable_name_is_unknowns() -> None:
+    renderer = conftest.renderer_of({d.name: d for d in DIALECTS}["kimi_k2"])
+    ids = renderer.results_ids(["x", "y"], names=["<|im_end|>"])
+    text = shown(renderer, ids)
+    assert text.count("<|im_end|>") == 2
+    assert "functions.unknown:0" in text
+    assert "functions.unknown:1" in text
+
+
 def test_a_family_is_found_by_its_tokens_and_its_template(family: Renderer) -> None:
     dialect = family.dialect
     template = " ".join(dialect.template_marks)
