@@ -88,10 +88,10 @@ def mark(index: int) -> str:
     return chr(FIRST_MARK + index)
 
 
-def refuse_marks(body: str, start: int = 0) -> None:
-    """Refuse a body with a control token, from `start` on, where none may stand."""
+def refuse_marks(body: str, start: int = 0, end: int | None = None) -> None:
+    """Refuse a body with a control token in [start, end), where none may stand."""
     try:
-        body[start:].encode()
+        body[start:end].encode()
     except UnicodeEncodeError as error:
         detail = "a control token stands inside the call"
         raise Refused("ambiguous_delimiter", detail, start + error.start) from error

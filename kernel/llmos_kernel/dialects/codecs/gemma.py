@@ -32,11 +32,8 @@ class _GemmaReader(LiteralReader):
         end = self.text.find(mark(0), self.position)
         if end < 0:
             raise self.error("a string is not closed")
+        refuse_marks(self.text, self.position, end)
         text = self.text[self.position : end]
-        try:
-            refuse_marks(text)
-        except Refused as error:
-            raise Refused(error.reason, error.detail, self.position + error.offset) from error
         self.position = end + 1
         return text
 

@@ -45,10 +45,9 @@ class XmlCodec:
 
     `function_end` closes a call; `value_start` stands before a value where the key has an element
     of its own; `pad` stands on both sides of a value and is no part of it.
-    `scalars` says how a value that is neither string nor container is spelled. With `is_group` a
-    body holds all calls of a step between `group`. With `says_type` a parameter's own attribute,
-    not the schema, says whether it is a string. `call_line` follows each of several calls in one
-    body.
+    `scalars` says how a value that is neither string nor container is spelled. With a `call_line`
+    one body holds all calls of a step and it follows each; `group` stands around them. With
+    `says_type` a parameter's own attribute, not the schema, says whether it is a string.
     """
 
     function: Tag
@@ -109,6 +108,7 @@ class XmlCodec:
         close = body.find(self.value_end, position, end)
         if close < 0:
             raise Refused("bad_shape", f"the parameter {key!r} is not closed", position)
+        refuse_marks(body, position, close)
         raw = body[position:close]
         self._refuse_delimiters(raw, position)
         return key, self._value(raw, is_string), close + len(self.value_end)
@@ -129,6 +129,8 @@ class XmlCodec:
         text = raw.removeprefix(self.pad).removesuffix(self.pad)
         if is_string:
             return text
+        if self.says_type:
+            return read_whole(text)
         if text.strip() in PYTHON_CONSTANTS:
             return PYTHON_CONSTANTS[text.strip()]
         try:
@@ -165,7 +167,6 @@ class XmlCodec:
         return position + len(expected)
 
     def _refuse_delimiters(self, value: str, offset: int) -> None:
-        refuse_marks(value)
         for delimiter in self._text_delimiters():
             if delimiter in value:
                 detail = f"a parameter's value holds {delimiter!r}: where it ends is not certain"

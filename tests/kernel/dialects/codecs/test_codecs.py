@@ -167,6 +167,12 @@ def test_a_body_that_is_a_call(name: str, body: str, arguments: dict[str, Any]) 
         ("deepseek_v3.2", f'function_calls>\n<{A}invoke name="f">\n</{A}invoke>\n', "bad_shape"),
         (
             "deepseek_v3.2",
+            f'function_calls>\n<{A}invoke name="f">\n<{A}parameter name="s" string="false">abc'
+            f"</{A}parameter>\n</{A}invoke>\n</{A}function_calls>",
+            "bad_json",
+        ),
+        (
+            "deepseek_v3.2",
             f'function_calls>\n<{A}invoke name="f">\n<{A}parameter name="s">a</{A}parameter>\n'
             f"</{A}invoke>\n</{A}function_calls>",
             "bad_shape",
@@ -210,3 +216,10 @@ def test_a_flood_of_blanks_is_read_once(name: str) -> None:
     codec = FAMILIES[name].codec
     body = body_of(codec, {"n": 7}) + " \n" * 200_000
     assert codec.read(body, SPECS) == [("f", {"n": 7})]
+
+
+def test_the_offset_of_a_stray_control_token_is_its_own_place() -> None:
+    body = f"f\n{A}s{B}\n{C}ab{A}{D}"
+    with pytest.raises(Refused) as refused:
+        read("glm4.5", body)
+    assert body[refused.value.offset :] == f"{A}{D}"
