@@ -49,7 +49,8 @@ class ToolSpec:
 
     `parameters` is a JSON schema of type object. `effects` is empty for a tool that changes and
     reaches nothing; an undeclared one has them all. `is_repeatable` says that running a call twice
-    is the same as running it once. `max_output_chars` bounds what the model is shown of a result.
+    is the same as running it once. `max_output_chars` bounds what the model is shown of a result;
+    `max_concurrent` how many calls of the tool run at once, over all processes.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ToolSpec:
     is_repeatable: bool = False
     timeout_s: float = 30.0
     max_output_chars: int = 4000
+    max_concurrent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,11 @@ CREATE TABLE events (
     PRIMARY KEY (pid, seq)
 ) WITHOUT ROWID;
 CREATE TABLE blobs (digest TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
+"""
+PROCESSES = """
+SELECT p.pid, p.task, p.model, p.time, p.kernel_pid, p.kernel_start,
+    (SELECT body FROM events e WHERE e.pid = p.pid AND e.kind = 'state' ORDER BY seq DESC LIMIT 1)
+FROM processes p
 """
 
 
@@ -71,31 +76,36 @@ class ProcessRecord:
     model: str
     time: float
     is_kernel_alive: bool
+    kernel_pid: int
 
 
 class Journal:
     """One writer connection. Use from one thread."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the journal, making it where there is none.
+    def __init__(self, path: Path, *, first_pid: int = 1) -> None:
+        """Open the journal, making it where there is none; its pids then begin at `first_pid`.
 
         Raises:
             StateError: the file cannot be written, is not a journal, or is of a newer version.
         """
         self.path = path
+        self._is_durable: bool | None = None
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
             path.chmod(0o600)
-            self._prepare()
+            self._prepare(first_pid)
 
-    def _prepare(self) -> None:
+    def _prepare(self, first_pid: int) -> None:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("BEGIN IMMEDIATE")
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version == 0:
             for statement in SCHEMA.split(";"):
                 self._connection.execute(statement)
+            self._connection.execute(
+                "INSERT INTO sqlite_sequence VALUES ('processes', ?)", (first_pid - 1,)
+            )
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._connection.execute("COMMIT")
         if version > SCHEMA_VERSION:
@@ -104,18 +114,58 @@ class Journal:
     def close(self) -> None:
         self._connection.close()
 
-    def add_process(self, task: str, model: str) -> int:
-        """Record a new process, durably, and return its pid; pids are never used again."""
-        with explained(self.path):
-            self._set_durable(True)
+    def add_process(self, task: str, model: str, *, events: Iterable[JournalEvent] = ()) -> int:
+        """Record a new process with the events that its life begins with; all of it or nothing.
+
+        Return its pid; pids are never used again.
+        """
+        owner = os.getpid()
+        with explained(self.path), self._transaction(is_durable=False):
             cursor = self._connection.execute(
                 "INSERT INTO processes (task, model, kernel_pid, kernel_start, time)"
                 " VALUES (?, ?, ?, ?, ?)",
-                (task, model, os.getpid(), _start_mark(os.getpid()), time.time()),
+                (task, model, owner, _start_mark(owner), time.time()),
             )
-        if cursor.lastrowid is None:
+            pid = cursor.lastrowid
+            self._connection.executemany(
+                "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
+                [(pid, e.seq, e.time, e.kind, json.dumps(e.body)) for e in events],
+            )
+        if pid is None:
             raise StateError(f"{self.path} gave no pid")
-        return cursor.lastrowid
+        return pid
+
+    def take_over(self, pid: int) -> None:
+        """Make this kernel the owner of a process whose own kernel is gone.
+
+        Raises:
+            StateError: there is no such process, or the kernel that runs it is alive.
+        """
+        owner = os.getpid()
+        with explained(self.path), self._transaction(is_durable=True):
+            record = self.process(pid)
+            if record.is_kernel_alive and record.kernel_pid != owner:
+                raise StateError(
+                    f"process {pid} is run by a living kernel (host process {record.kernel_pid}); "
+                    "end that one first"
+                )
+            self._connection.execute(
+                "UPDATE processes SET kernel_pid = ?, kernel_start = ? WHERE pid = ?",
+                (owner, _start_mark(owner), pid),
+            )
+
+    @contextmanager
+    def _transaction(self, *, is_durable: bool) -> Generator[None]:
+        """Do all that the block does, before any other writer, or nothing of it."""
+        self._set_durable(is_durable)
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
     def append(
         self, pid: int, kind: str, body: dict[str, Any], *, is_durable: bool = False
@@ -133,7 +183,9 @@ class Journal:
         return JournalEvent(pid, row[0], now, kind, body)
 
     def _set_durable(self, is_durable: bool) -> None:
-        self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+        if is_durable is not self._is_durable:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+            self._is_durable = is_durable
 
     def store_blob(self, data: bytes) -> str:
         """Keep data under its SHA-256, which is returned in hexadecimal."""
@@ -161,30 +213,53 @@ class Journal:
         Raises:
             StateError: there is no such process.
         """
-        if not self._connection.execute("SELECT 1 FROM processes WHERE pid = ?", (pid,)).fetchone():
-            raise StateError(f"there is no process {pid}; `llmos ps --all` lists them")
+        self.process(pid)
         rows = self._connection.execute(
             "SELECT pid, seq, time, kind, body FROM events WHERE pid = ? ORDER BY seq", (pid,)
         )
         for pid_, seq, moment, kind, body in rows:
             yield JournalEvent(pid_, seq, moment, kind, json.loads(body))
 
+    def process(self, pid: int) -> ProcessRecord:
+        """Return what is known of one process.
+
+        Raises:
+            StateError: there is no such process.
+        """
+        rows = self._connection.execute(f"{PROCESSES} WHERE p.pid = ?", (pid,)).fetchall()
+        if not rows:
+            raise StateError(f"there is no process {pid}; `llmos ps --all` lists them")
+        return _record(rows[0])
+
     def processes(self) -> list[ProcessRecord]:
         """Return all processes, oldest first, in the state that their last events give."""
-        rows = self._connection.execute(
-            "SELECT p.pid, p.task, p.model, p.time, p.kernel_pid, p.kernel_start,"
-            " (SELECT body FROM events e WHERE e.pid = p.pid AND e.kind = 'state'"
-            "  ORDER BY seq DESC LIMIT 1)"
-            " FROM processes p ORDER BY p.pid"
-        ).fetchall()
+        rows = self._connection.execute(f"{PROCESSES} ORDER BY p.pid").fetchall()
         return [_record(row) for row in rows]
+
+    def parent(self, pid: int) -> int | None:
+        """Return the pid of the process that spawned a process, if one did."""
+        row = self._connection.execute(
+            "SELECT json_extract(body, '$.parent') FROM events WHERE pid = ? AND seq = 0", (pid,)
+        ).fetchone()
+        return row[0] if row else None
+
+    def children(self, pid: int) -> list[int]:
+        """Return the pids of the processes that a process has spawned, oldest first."""
+        rows = self._connection.execute(
+            "SELECT p.pid FROM processes p JOIN events e ON e.pid = p.pid AND e.seq = 0"
+            " WHERE p.pid > ?1 AND json_extract(e.body, '$.parent') = ?1 ORDER BY p.pid",
+            (pid,),
+        )
+        return [child for (child,) in rows]
 
 
 def _record(row: tuple[Any, ...]) -> ProcessRecord:
     pid, task, model, moment, kernel_pid, kernel_start, state_body = row
     body: dict[str, Any] = json.loads(state_body) if state_body else {"state": "NEW"}
     is_alive = _start_mark(kernel_pid) == kernel_start
-    return ProcessRecord(pid, body["state"], body.get("exit"), task, model, moment, is_alive)
+    return ProcessRecord(
+        pid, body["state"], body.get("exit"), task, model, moment, is_alive, kernel_pid
+    )
 
 
 def _start_mark(kernel_pid: int) -> str:

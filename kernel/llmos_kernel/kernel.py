@@ -7,47 +7,41 @@ particular engine.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from llmos_kernel.abi import CallContext, Driver, ToolCall, ToolResult
-from llmos_kernel.dialects.dialect import SYSTEM_PROMPT
+from llmos_kernel.calls import CallRunner, RunCall
+from llmos_kernel.conversation import Letter, Phase, Step
 from llmos_kernel.dialects.renderer import Renderer
-from llmos_kernel.dispatch import run_call
-from llmos_kernel.engine.base import Engine, GenerateRequest
-from llmos_kernel.errors import LlmosError, ModelError, RetryCall
+from llmos_kernel.dispatch import Dispatcher
+from llmos_kernel.engine.base import Engine
+from llmos_kernel.errors import StateError
 from llmos_kernel.journal import Journal, JournalEvent
-from llmos_kernel.policy import Approver, needs_approval
-from llmos_kernel.process import ExitStatus, Process, ProcessState, ProcessTable
+from llmos_kernel.making import ProcessMaker
+from llmos_kernel.policy import Approver
+from llmos_kernel.process import (
+    ExitStatus,
+    Interrupted,
+    Process,
+    ProcessState,
+    ProcessTable,
+    Signal,
+    SpawnOptions,
+    TaskFailed,
+    check_nice,
+)
+from llmos_kernel.process_calls import process_calls
+from llmos_kernel.recovery import NotRecoverable, outcome
+from llmos_kernel.steps import Limits, StepRunner, out_of_budget
+from llmos_kernel.stops import Stops
 from llmos_kernel.syscalls import SyscallTable
-from llmos_kernel.trap import Malformed, Text, Trap, TrapParser
+from llmos_kernel.trace import Trace
 
-MAX_MALFORMED = 3
-CANCELLED = "error: cancelled by the user"
+__all__ = ["Kernel", "Limits", "TaskFailed", "ignore"]
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of one turn. A step is one reply of the model, up to its stop token."""
-
-    max_steps: int = 12
-    max_step_tokens: int = 512
-
-
-class TaskFailed(LlmosError):
-    """A process cannot finish its task; the message says why."""
-
-
-@dataclass(slots=True)
-class Step:
-    """What one step of the model came to. `is_whole` is false where a limit cut it off."""
-
-    text: str = ""
-    traps: list[Trap | Malformed] = field(default_factory=list[Trap | Malformed])
-    is_whole: bool = False
+DEFAULT_LIMITS = Limits()
 
 
 def ignore(*_: Any) -> None:
@@ -67,229 +61,365 @@ class Kernel:
         workspace: Path,
         model: str,
         approve: Approver,
-        limits: Limits | None = None,
+        limits: Limits = DEFAULT_LIMITS,
         is_dry_run: bool = False,
+        has_process_calls: bool = False,
+        run_call: RunCall | None = None,
         on_event: Callable[[JournalEvent], None] = ignore,
         on_text: Callable[[int, str], None] = ignore,
     ) -> None:
         """Take over engine, table and journal: `close` closes them.
 
         `on_event` gets every journalled event, `on_text` (pid, piece) the answer as it comes.
-        A dry run journals the calls and ends the turn before any of them runs.
+        A dry run journals the calls and ends the turn before any of them runs. With
+        `has_process_calls` the table offers models the calls about processes. `run_call` runs
+        checked calls in the dispatcher's place.
         """
         self._engine = engine
-        self._renderer = renderer
-        self._table = table
+        calls = process_calls(self, journal.parent) if has_process_calls else []
+        self._table = table.extended(calls, "llmos")
         self._journal = journal
-        self._workspace = workspace
-        self._model = model
-        self._approve = approve
-        self._limits = limits or Limits()
-        self._is_dry_run = is_dry_run
         self._on_event = on_event
-        self._on_text = on_text
+        self._maker = ProcessMaker(
+            journal, renderer, self._table, model=model, limits=limits, is_dry_run=is_dry_run
+        )
+        self._trace = Trace(journal, on_event)
+        self._stops = Stops(self._trace)
+        self._steps = StepRunner(engine, renderer, self._trace, limits=limits, on_text=on_text)
+        dispatcher = Dispatcher(self._table.specs, journal.store_blob)
+        self._calls = CallRunner(
+            self._table,
+            run_call or dispatcher.run,
+            self._trace,
+            workspace=workspace,
+            approve=approve,
+        )
+        self._lives: dict[int, asyncio.Task[None]] = {}
         self.processes = ProcessTable()
 
-    def start(self, task: str) -> Process:
-        """Make a process whose context is the system prompt and the tool table."""
-        process = Process(self._journal.add_process(task, self._model))
-        self.processes.add(process)
-        process.context += self._renderer.system_ids(SYSTEM_PROMPT, self._table.specs)
-        self._move(process, ProcessState.READY)
+    # A process's life -------------------------------------------------------
+
+    async def _life(self, process: Process) -> None:
+        """A spawned process from wherever it is to its end, whatever happens on the way."""
+        process.work = asyncio.current_task()
+        result: str | Exception
+        try:
+            result, status = await self._whole_turn(process), ExitStatus.DONE
+        except asyncio.CancelledError:
+            status = process.ending or ExitStatus.INTERRUPTED
+            result = Interrupted(process.pid, status)
+        except Exception as error:  # the boundary of a task: those who wait get the error
+            result, status = error, ExitStatus.FAILED
+        process.work = None
+        await self._end_children(process)
+        self._end(process, status, result)
+
+    async def _whole_turn(self, process: Process) -> str:
+        """Bring a process to its answer, with stops while its journal cannot be written."""
+        while True:
+            try:
+                if process.failure is not None:
+                    self._restore(process)
+                if not process.conversation.has_heard:
+                    self.tell(process, process.task)
+                return await self._turn(process)
+            except StateError as error:
+                if process.ending is not None:
+                    raise asyncio.CancelledError from error
+                self._stops.stop_for(process, error)
+                await self._stops.wait(process)
+
+    async def _turn(self, process: Process) -> str:
+        """Bring a turn to its answer within the process's time, and leave the process READY."""
+        if process.ending is not None:
+            raise asyncio.CancelledError
+        timeout = asyncio.timeout_at(process.deadline)
+        try:
+            async with timeout:
+                return await self._until_answer(process)
+        except StateError:
+            raise
+        except Exception as error:  # recorded, whatever it is, and raised again
+            failure = out_of_budget(process, "max_seconds") if timeout.expired() else error
+            self._trace.record(process, "error", {"text": str(failure) or repr(failure)})
+            raise failure from error.__cause__
+        finally:
+            if process.state in (ProcessState.RUNNING, ProcessState.WAITING):
+                self._trace.move(process, ProcessState.READY)
+
+    async def _until_answer(self, process: Process) -> str:
+        """Go on from wherever the process is until the model has answered."""
+        talk = process.conversation
+        while talk.answer is None:
+            await self._stops.wait(process)
+            match talk.phase:
+                case Phase.SPEAK:
+                    self._steps.check(process)
+                    self._trace.move(process, ProcessState.RUNNING)
+                    await self._steps.run(process)
+                case Phase.CALL if process.is_dry_run:
+                    self._calls.announce(process)
+                    self._steps.answer(process)
+                case Phase.CALL:
+                    await self._call(process)
+                case Phase.ANSWER | Phase.ANSWERED:
+                    self._steps.answer(process)
+        return talk.answer
+
+    async def _call(self, process: Process) -> None:
+        self._trace.move(process, ProcessState.WAITING)
+        process.is_calling = True
+        try:
+            await self._calls.run(process)
+        finally:
+            process.is_calling = False
+            if process.state is ProcessState.WAITING:
+                self._trace.move(process, ProcessState.READY)
+        await self._stops.wait(process)
+        process.conversation.give_results()
+
+    # Making and ending processes ---------------------------------------------
+
+    def spawn(self, task: str, **options: Unpack[SpawnOptions]) -> Process:
+        """Make a process whose whole life, from its task to its answer, runs by itself.
+
+        Raises: as `start`.
+        """
+        process = self.start(task, **options)
+        self._begin(process)
         return process
+
+    def start(self, task: str, **options: Unpack[SpawnOptions]) -> Process:
+        """Make a process that its caller leads through `turn`s and ends with `finish`.
+
+        Raises:
+            ConfigError: an option is out of range; a child has more than its parent.
+            LlmosError: its parent is not alive.
+        """
+        parent = options.get("parent")
+        process, first = self._maker.new(
+            task, None if parent is None else self.processes[parent], options
+        )
+        self._on_event(first)
+        self._admit(process)
+        return process
+
+    def _admit(self, process: Process) -> None:
+        self.processes.add(process)
+        self._trace.move(process, ProcessState.READY)
+
+    def _begin(self, process: Process) -> None:
+        process.is_at_work = True
+        life = asyncio.create_task(self._life(process), name=f"process {process.pid}")
+        self._lives[process.pid] = life
+        life.add_done_callback(lambda _: self._lives.pop(process.pid))
 
     async def turn(self, process: Process, message: str) -> str:
         """Give a process a user's message and return its answer.
 
-        After cancellation or failure the context is whole again, so that another turn can follow.
+        After cancellation or failure another turn can follow.
 
         Raises:
-            TaskFailed: the model came to no answer within its limits.
+            TaskFailed: the model came to no answer within its limits, or a signal interrupted it.
             LlmosError: the engine or the journal failed.
         """
-        self.tell(process, message)
-        process.num_malformed = 0
-        for _ in range(self._limits.max_steps):
-            step = await self.step(process)
-            if not step.traps:
-                return self._answer(process, step)
-            results = await self._run_traps(process, step.traps)
-            if self._is_dry_run:
-                return self._answer(process, step)
-            names = [trap.name if isinstance(trap, Trap) else "" for trap in step.traps]
-            self.give_results(process, [result.text for result in results], names)
-            if process.num_malformed >= MAX_MALFORMED:
-                raise self._failure(process, f"the model made {MAX_MALFORMED} malformed calls")
-        raise self._failure(process, f"no answer after {self._limits.max_steps} steps")
+        process.begin_work()
+        try:
+            if process.failure is not None:
+                self._restore(process)
+            self.tell(process, message)
+            return await self._turn(process)
+        except asyncio.CancelledError:
+            if process.ending is None:
+                raise
+            raise process.interrupted() from None
+        except StateError as error:
+            self._stops.stop_for(process, error)
+            raise
+        finally:
+            process.is_at_work = False
+            process.work = None
+            if process.is_killed:
+                self.finish(process, ExitStatus.KILLED)
 
     def finish(self, process: Process, status: ExitStatus) -> None:
-        """End a process; it leaves the table, its journal stays."""
-        process.exit_status = status
-        self._move(process, ProcessState.ZOMBIE)
+        """End a process; it leaves the table, its journal stays. Its children are killed."""
+        answer = process.conversation.answer
+        ended = Interrupted(process.pid, status)
+        self._end(process, status, ended if answer is None else answer)
+
+    def _end(self, process: Process, status: ExitStatus, result: str | Exception) -> None:
+        for child in self.processes.children(process.pid):
+            self.signal(child.pid, Signal.KILL)
+        # One that lacked disk and was not killed can be resumed: its journal must not say ended.
+        if process.failure is None or status is ExitStatus.KILLED:
+            process.exit_status = status
+            with suppress(StateError):
+                self._trace.move(process, ProcessState.ZOMBIE)
+        self._engine.release(process.pid)
         self.processes.remove(process.pid)
+        process.settle(result)
+
+    async def _end_children(self, process: Process) -> None:
+        children = self.processes.children(process.pid)
+        for child in children:
+            self.signal(child.pid, Signal.KILL)
+        lives = [self._lives[child.pid] for child in children if child.pid in self._lives]
+        if lives:
+            await asyncio.wait(lives)
 
     async def close(self) -> None:
         """End every process that is left, then close tools, engine and journal."""
         for process in list(self.processes):
-            self.finish(process, ExitStatus.INTERRUPTED)
+            if process.pid in self._lives:
+                process.cancel(ExitStatus.INTERRUPTED)
+            elif process.pid in self.processes:
+                self.finish(process, ExitStatus.INTERRUPTED)
+        while self._lives:
+            await asyncio.wait(list(self._lives.values()))
         await self._table.close()
         self._engine.close()
         self._journal.close()
 
-    # One step ---------------------------------------------------------------
+    # Signals and messages ----------------------------------------------------
+
+    def signal(self, pid: int, signal: Signal) -> None:
+        """Signal a live process; it acts soon, also where the journal cannot take the signal.
+
+        Raises:
+            LlmosError: there is no such live process.
+        """
+        process = self.processes[pid]
+        with suppress(StateError):
+            self._trace.record(process, "signal", {"signal": signal.value})
+        match signal:
+            case Signal.STOP:
+                self._stops.stop(process)
+            case Signal.CONTINUE:
+                self._stops.go_on(process)
+            case Signal.INTERRUPT if process.is_at_work:
+                process.cancel(ExitStatus.INTERRUPTED)
+            case Signal.INTERRUPT:
+                pass
+            case Signal.KILL if process.is_at_work:
+                process.cancel(ExitStatus.KILLED)
+            case Signal.KILL:
+                self.finish(process, ExitStatus.KILLED)
+
+    def send(self, pid: int, text: str, *, sender: int | None = None) -> None:
+        """Put a message into a live process's mailbox; it wakes where it waits for one.
+
+        Raises:
+            LlmosError: there is no such live process.
+            StateError: the journal cannot take it; then the process does not get it.
+        """
+        process = self.processes[pid]
+        self._trace.record(process, "message", {"sender": sender, "text": text})
+        process.deliver(Letter(sender, text))
+
+    async def receive(self, pid: int) -> Letter:
+        """Wait for a message and return it; the result of the call that asked takes it out."""
+        return await self.processes[pid].letter()
+
+    def renice(self, pid: int, nice: int) -> None:
+        """Change a live process's share of the model.
+
+        Raises:
+            ConfigError: `nice` is out of range.
+            LlmosError: there is no such live process.
+        """
+        check_nice(nice)
+        process = self.processes[pid]
+        self._trace.record(process, "renice", {"nice": nice})
+        process.nice = nice
+        self._engine.renice(pid, nice)
+
+    async def wait(self, pid: int) -> str:
+        """Return a process's answer once it has ended; any number may wait, also afterwards.
+
+        Raises:
+            TaskFailed: it ended without one.
+            StateError: it is stopped because its journal cannot be written, or it has not ended
+                and lives in no kernel here.
+            Exception: what else it died of.
+        """
+        if pid not in self.processes:
+            return outcome(pid, self._journal.events(pid))
+        process = self.processes[pid]
+        if process.failure is not None:
+            raise process.failure
+        return await process.ended()
+
+    # Going on from the journal -------------------------------------------------
+
+    def resume(self, pid: int) -> Process:
+        """Let a process go on whose kernel died, with its unfinished children.
+
+        A call that was not begun, or may be repeated, is run; of another whose effect had begun
+        the process is told that the outcome is unknown.
+
+        Raises:
+            NotRecoverable: it has ended, or its journal does not tell enough.
+            StateError: there is no such process, or a living kernel runs it.
+        """
+        if pid in self.processes and self.processes[pid].failure is not None:
+            self._stops.go_on(self.processes[pid])
+            return self.processes[pid]
+        if pid in self.processes:
+            raise NotRecoverable(f"process {pid} is at work already")
+        self._maker.take_over(pid)
+        process = self._revive(pid)
+        for child in self._journal.children(pid):
+            if self._journal.process(child).exit_status is None:
+                self.resume(child)
+        return process
+
+    def fork(self, pid: int, *, at: int | None = None) -> Process:
+        """Make a process with the same past, up to event `at` or all, which goes on by itself.
+
+        Of a step that is still being made, only what is journalled is taken over.
+
+        Raises:
+            ConfigError: there is no such event.
+            NotRecoverable: its journal does not tell enough.
+            StateError: there is no such process.
+        """
+        return self._revive(self._maker.copy(pid, at=at))
+
+    def _revive(self, pid: int) -> Process:
+        process = self._maker.revived(pid)
+        if process.parent is not None and process.parent not in self.processes:
+            process.parent = None
+        self._trace.record(process, "resume", {})
+        self._admit(process)
+        self._begin(process)
+        return process
+
+    def _restore(self, process: Process) -> None:
+        """Take a process back to what its journal tells, but for results that are known."""
+        known = {call.id: call.result for call in process.conversation.calls if call.result}
+        self._trace.record(process, "resume", {})
+        process.conversation = self._maker.revived(process.pid).conversation
+        self._calls.keep(process, known)
+        self._trace.move(process, ProcessState.READY)
+        process.failure = process.continued = None
+
+    # One step and its records ---------------------------------------------------
 
     def tell(self, process: Process, message: str) -> None:
         """Append a user's message to a process's context."""
-        self._record(process, "user", {"text": message})
-        process.context += self._renderer.user_ids(message, process.context)
+        self._trace.record(process, "user", {"text": message})
+        process.conversation.tell(message)
 
     async def step(self, process: Process) -> Step:
-        """Let the model speak once, to its stop token or its limit, and append what it said."""
-        self._move(process, ProcessState.RUNNING)
-        process.context += self._renderer.assistant_open_ids(process.context)
-        step = Step()
-        parser = TrapParser(self._renderer, self._table.specs)
-        try:
-            async for token_id in self._tokens(process):
-                process.context.append(token_id)
-                step.is_whole = token_id in self._renderer.stop_ids
-                self._take(process, step, parser.feed(token_id))
-        finally:
-            if not step.is_whole:
-                process.context.append(self._renderer.stop_id)
-            process.context += self._renderer.after_stop_ids(process.context)
-            self._move(process, ProcessState.READY)
-        self._take(process, step, parser.finish())
+        """Let the model speak once, to its stop token or its limit."""
+        step = process.conversation.open_step()
+        while not step.is_ended:
+            await self._stops.wait(process)
+            self._trace.move(process, ProcessState.RUNNING)
+            await self._steps.run(process)
         return step
 
-    async def _tokens(self, process: Process) -> AsyncIterator[int]:
-        room = self._engine.context_length - len(process.context)
-        if room < 1:
-            raise ModelError(
-                f"the conversation has filled the model's context of {self._engine.context_length} "
-                "tokens; start a new one, or use a model with a longer context"
-            )
-        request = GenerateRequest(
-            tuple(process.context),
-            self._renderer.stop_id,
-            min(room, self._limits.max_step_tokens),
-        )
-        async with aclosing(self._engine.generate(request)) as tokens:  # pyright: ignore
-            async for token_id in tokens:
-                yield token_id
-                if token_id in self._renderer.stop_ids:
-                    return
-
-    def _take(self, process: Process, step: Step, events: list[Any]) -> None:
-        for event in events:
-            if isinstance(event, Text):
-                step.text += event.text
-                self._on_text(process.pid, event.text)
-            elif isinstance(event, Trap | Malformed):
-                step.traps.append(event)
-
-    def give_results(self, process: Process, texts: list[str], names: Sequence[str] = ()) -> None:
-        """Append the results of a step's calls, in their order; `names` are the tools' names."""
-        process.context += self._renderer.results_ids(texts, names=names, context=process.context)
-
-    # System calls -----------------------------------------------------------
-
-    async def _run_traps(self, process: Process, traps: list[Trap | Malformed]) -> list[ToolResult]:
-        """Run a step's calls in order; after a malformed one the rest is not run."""
-        self._move(process, ProcessState.WAITING)
-        results: list[ToolResult] = []
-        try:
-            for trap in traps:
-                if any(result.status == "retry" for result in results):
-                    results.append(self._skipped(process, trap))
-                else:
-                    results.append(await self._run_trap(process, trap))
-        except asyncio.CancelledError:
-            missing = len(traps) - len(results)
-            self.give_results(process, [r.text for r in results] + [CANCELLED] * missing)
-            raise
-        finally:
-            self._move(process, ProcessState.READY)
-        return results
-
-    async def _run_trap(self, process: Process, trap: Trap | Malformed) -> ToolResult:
-        call_id = process.next_call_id()
-        if isinstance(trap, Malformed):
-            process.num_malformed += 1
-            self._record(
-                process, "malformed", {"id": call_id, "reason": trap.reason, "raw": trap.raw}
-            )
-            return ToolResult(call_id, "retry", f"error: {trap.detail}")
-        call = ToolCall(call_id, trap.name, trap.arguments)
-        try:
-            driver = self._table.check(call.name, call.arguments)
-        except RetryCall as error:
-            process.num_malformed += 1
-            self._record_call(process, call, is_durable=False)
-            return self._record_result(process, ToolResult(call_id, "retry", f"error: {error}"))
-        return await self._run_checked(process, call, driver)
-
-    async def _run_checked(self, process: Process, call: ToolCall, driver: Driver) -> ToolResult:
-        """Journal the intent, run the call, journal its outcome."""
-        spec = driver.spec
-        if self._is_dry_run:
-            self._record_call(process, call, is_durable=False)
-            return ToolResult(call.id, "not_run", "")
-        if needs_approval(spec) and not await self._approve(call, spec):
-            self._record_call(process, call, is_durable=False)
-            denied = ToolResult(call.id, "denied", f"error: the user did not allow {call.name}")
-            return self._record_result(process, denied)
-        self._record_call(process, call, is_durable=bool(spec.effects))
-        context = CallContext(process.pid, self._workspace)
-        try:
-            result = await run_call(driver, call, context, self._journal.store_blob)
-        except asyncio.CancelledError:
-            self._record_result(process, ToolResult(call.id, "cancelled", CANCELLED))
-            raise
-        return self._record_result(process, result)
-
-    def _skipped(self, process: Process, trap: Trap | Malformed) -> ToolResult:
-        text = "error: not run, since an earlier call of the same step was malformed"
-        return ToolResult(process.next_call_id(), "not_run", text)
-
-    # Records ----------------------------------------------------------------
-
-    def _answer(self, process: Process, step: Step) -> str:
-        text = step.text.strip()
-        body: dict[str, Any] = {"text": text}
-        if not step.is_whole:
-            body["is_truncated"] = True
-        self._record(process, "answer", body)
-        return text
-
-    def _failure(self, process: Process, reason: str) -> TaskFailed:
-        message = f"{reason}; say it in other words, or name a larger model with --model"
-        self._record(process, "error", {"text": message})
-        return TaskFailed(message)
-
-    def _record_call(self, process: Process, call: ToolCall, *, is_durable: bool) -> None:
-        body = {"id": call.id, "name": call.name, "arguments": dict(call.arguments)}
-        self._record(process, "tool_call", body, is_durable=is_durable)
-
-    def _record_result(self, process: Process, result: ToolResult) -> ToolResult:
-        body: dict[str, Any] = {
-            "id": result.call_id,
-            "status": result.status,
-            "text": result.text,
-        }
-        if result.files:
-            body["files"] = list(result.files)
-        self._record(process, "tool_result", body)
-        return result
-
-    def _move(self, process: Process, state: ProcessState) -> None:
-        process.move(state)
-        body = {"state": state.value}
-        if process.exit_status is not None:
-            body["exit"] = process.exit_status.value
-        self._record(process, "state", body)
-
-    def _record(
-        self, process: Process, kind: str, body: dict[str, Any], *, is_durable: bool = False
-    ) -> None:
-        self._on_event(self._journal.append(process.pid, kind, body, is_durable=is_durable))
+    def give_results(self, process: Process, texts: list[str]) -> None:
+        """Append texts as the results of a step's calls, in their order."""
+        process.conversation.give_results(texts)

@@ -58,19 +58,36 @@ class SyscallTable:
         self._drivers[name] = driver
         self._validators[name] = Draft202012Validator(dict(driver.spec.parameters))
 
+    def extended(self, drivers: Iterable[Driver], owner: str) -> SyscallTable:
+        """Return a table of these tools and more, which takes over the drivers of this one.
+
+        Raises:
+            ConfigError: two tools have one name.
+        """
+        own = [OwnedDriver(driver, self._owners[name]) for name, driver in self._drivers.items()]
+        return SyscallTable([*own, *(OwnedDriver(driver, owner) for driver in drivers)])
+
     def owner(self, name: str) -> str:
         return self._owners[name]
 
-    def check(self, name: str, arguments: JsonObject) -> Driver:
+    def granted(self, tools: frozenset[str] | None) -> tuple[ToolSpec, ...]:
+        """Return the specifications of these tools, or of all."""
+        if tools is None:
+            return self.specs
+        return tuple(spec for spec in self.specs if spec.name in tools)
+
+    def check(
+        self, name: str, arguments: JsonObject, *, granted: frozenset[str] | None = None
+    ) -> Driver:
         """Return the driver that a call is meant for.
 
         Raises:
-            RetryCall: there is no such tool, or the arguments do not fit its schema.
+            RetryCall: there is no such tool among the granted ones (None: all), or the arguments
+                do not fit its schema.
         """
-        if name not in self._drivers:
-            raise RetryCall(
-                f"there is no tool {name!r}; the tools are {', '.join(self._drivers) or 'none'}"
-            )
+        if name not in self._drivers or (granted is not None and name not in granted):
+            names = ", ".join(spec.name for spec in self.granted(granted)) or "none"
+            raise RetryCall(f"there is no tool {name!r}; the tools are {names}")
         problem = best_match(self._validators[name].iter_errors(dict(arguments)))
         if problem is not None:
             where = ".".join(str(part) for part in problem.absolute_path)

@@ -67,7 +67,7 @@ async def test_the_intent_is_journalled_before_the_tool_runs(
     tool = make_tool(look, effects=frozenset({Effect.FILES}))
     system = make_system([calls(("echo", {"text": "a"})), says("ok")], tool)
     await system.kernel.turn(system.kernel.start("t"), "go")
-    assert seen[0][-1] == "tool_call"
+    assert seen[0][-2:] == ["tool_call", "tool_start"]
 
 
 @pytest.mark.parametrize(

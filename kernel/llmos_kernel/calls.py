@@ -1,0 +1,170 @@
+"""Runs the calls of one step: checks, asks, journals the intent, dispatches, journals the outcome.
+
+Independent calls run side by side. Knows no engine, and of signals only that they cancel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from llmos_kernel.abi import CallContext, Driver, ToolCall, ToolResult, ToolSpec
+from llmos_kernel.conversation import PendingCall
+from llmos_kernel.errors import RetryCall
+from llmos_kernel.policy import Approver, needs_approval
+from llmos_kernel.process import Process
+from llmos_kernel.syscalls import SyscallTable
+from llmos_kernel.trace import Trace
+from llmos_kernel.trap import Malformed
+
+CANCELLED = "error: cancelled by the user"
+SKIPPED = "error: not run, since an earlier call of the same step was malformed"
+UNKNOWN = (
+    "unknown: the system stopped while {name} was at work; it may or may not have happened. "
+    "Find out before you call it again"
+)
+
+RunCall: TypeAlias = Callable[
+    [Driver, ToolCall, CallContext, Callable[[], None]], Awaitable[ToolResult]
+]
+
+
+class CallRunner:
+    """The system call side of a kernel, for all its processes."""
+
+    def __init__(
+        self,
+        table: SyscallTable,
+        run_call: RunCall,
+        trace: Trace,
+        *,
+        workspace: Path,
+        approve: Approver,
+    ) -> None:
+        self._table = table
+        self._run_call = run_call
+        self._trace = trace
+        self._workspace = workspace
+        self._approve = approve
+        # A person is asked one thing at a time.
+        self._asking = asyncio.Lock()
+
+    def announce(self, process: Process) -> list[tuple[PendingCall, Driver]]:
+        """Journal what the model called, refuse what cannot be run, and return the rest.
+
+        What follows a refused call is refused too.
+        """
+        talk = process.conversation
+        for call in talk.calls:
+            if not call.is_recorded:
+                self._record_intent(process, call)
+        is_refused = False
+        runnable: list[tuple[PendingCall, Driver]] = []
+        for call in talk.calls:
+            if call.result is None and is_refused and not isinstance(call.trap, Malformed):
+                self._record_result(process, call, ToolResult(call.id, "not_run", SKIPPED))
+            elif call.result is None and (driver := self._checked(process, call)):
+                runnable.append((call, driver))
+            is_refused = is_refused or call.is_malformed
+        return runnable
+
+    async def run(self, process: Process) -> None:
+        """Bring every call of the last step to its result.
+
+        When cancelled, what has no result is recorded as cancelled.
+
+        Raises:
+            StateError: the journal cannot be written; an effect without its intent is not begun.
+        """
+        lanes = _lanes(self.announce(process))
+        try:
+            if len(lanes) == 1:
+                await self._run_lane(process, lanes[0])
+                return
+            async with asyncio.TaskGroup() as group:
+                for lane in lanes:
+                    group.create_task(self._run_lane(process, lane))
+        except asyncio.CancelledError:
+            for call in process.conversation.calls:
+                if call.result is None:
+                    result = ToolResult(call.id, "cancelled", CANCELLED)
+                    self._record_result(process, call, result)
+            raise
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from group
+
+    def keep(self, process: Process, results: Mapping[str, ToolResult]) -> None:
+        """Journal results that were known before the process was rebuilt without them."""
+        for call in process.conversation.calls:
+            if call.is_recorded and call.result is None and call.id in results:
+                self._record_result(process, call, results[call.id])
+
+    async def _run_lane(self, process: Process, lane: list[tuple[PendingCall, Driver]]) -> None:
+        for call, driver in lane:
+            result = await self._run_one(process, call, driver)
+            self._record_result(process, call, result)
+
+    async def _run_one(self, process: Process, call: PendingCall, driver: Driver) -> ToolResult:
+        spec = driver.spec
+        if call.is_started and spec.effects and not spec.is_repeatable:
+            return ToolResult(call.id, "unknown", UNKNOWN.format(name=spec.name))
+        request = call.request
+        if needs_approval(spec) and not await self._is_approved(request, spec):
+            return ToolResult(call.id, "denied", f"error: the user did not allow {spec.name}")
+
+        def on_start() -> None:
+            if spec.effects:
+                self._trace.record(process, "tool_start", {"id": call.id}, is_durable=True)
+                call.is_started = True
+
+        context = CallContext(process.pid, self._workspace)
+        return await self._run_call(driver, request, context, on_start)
+
+    async def _is_approved(self, call: ToolCall, spec: ToolSpec) -> bool:
+        async with self._asking:
+            return await self._approve(call, spec)
+
+    def _checked(self, process: Process, call: PendingCall) -> Driver | None:
+        """Return the driver of a call that can be run; give any other its result."""
+        if isinstance(call.trap, Malformed):
+            process.conversation.refuse(call)
+            return None
+        try:
+            return self._table.check(call.trap.name, call.trap.arguments, granted=process.tools)
+        except RetryCall as error:
+            call.is_malformed = True
+            self._record_result(process, call, ToolResult(call.id, "retry", f"error: {error}"))
+            return None
+
+    def _record_intent(self, process: Process, call: PendingCall) -> None:
+        if isinstance(call.trap, Malformed):
+            body = {"id": call.id, "reason": call.trap.reason, "raw": call.trap.raw}
+            self._trace.record(process, "malformed", body)
+        else:
+            body = {"id": call.id, "name": call.trap.name, "arguments": dict(call.trap.arguments)}
+            self._trace.record(process, "tool_call", body)
+        call.is_recorded = True
+
+    def _record_result(self, process: Process, call: PendingCall, result: ToolResult) -> None:
+        body: dict[str, Any] = {"id": call.id, "status": result.status, "text": result.text}
+        if result.files:
+            body["files"] = list(result.files)
+        if call.is_malformed:
+            body["is_malformed"] = True
+        call.result = result  # kept even where the journal cannot take it now
+        self._trace.record(process, "tool_result", body)
+        process.conversation.set_result(call, result)
+
+
+def _lanes(runnable: list[tuple[PendingCall, Driver]]) -> list[list[tuple[PendingCall, Driver]]]:
+    """Split calls into lanes that may run side by side; within a lane their order is kept.
+
+    Calls of one tool share a lane, unless the tool is repeatable.
+    """
+    lanes: dict[str, list[tuple[PendingCall, Driver]]] = {}
+    for call, driver in runnable:
+        key = call.id if driver.spec.is_repeatable else driver.spec.name
+        lanes.setdefault(key, []).append((call, driver))
+    return list(lanes.values())

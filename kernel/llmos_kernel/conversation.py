@@ -1,0 +1,177 @@
+"""What a process has seen and said, as token ids, and what it is about to do next.
+
+The living kernel and recovery grow a conversation through the same methods, so that one rebuilt
+from a journal equals the lost one. Knows no engine, no tool and no journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from llmos_kernel.abi import ToolCall, ToolResult
+from llmos_kernel.dialects.renderer import Renderer
+from llmos_kernel.trap import Event, Malformed, Text, Trap, TrapParser
+
+RECEIVE = "receive_message"  # the call whose good result takes a letter out of the mailbox
+NOT_RUN = "error: not run"
+
+
+class Phase(Enum):
+    """What comes next in a process's life."""
+
+    SPEAK = auto()
+    CALL = auto()
+    ANSWER = auto()
+    ANSWERED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message to a process. `sender` is the pid of the process that sent it, or None."""
+
+    sender: int | None
+    text: str
+
+
+@dataclass(slots=True)
+class Step:
+    """One reply of the model. `is_whole` is false where it has no stop token (yet).
+
+    The first `num_recorded` of `tokens` are in the journal.
+    """
+
+    parser: TrapParser
+    tokens: list[int] = field(default_factory=list[int])
+    text: str = ""
+    traps: list[Trap | Malformed] = field(default_factory=list[Trap | Malformed])
+    is_whole: bool = False
+    is_ended: bool = False
+    num_recorded: int = 0
+
+    def take(self, events: Iterable[Event]) -> str:
+        """Add what the parser read and return the text among it."""
+        text = ""
+        for event in events:
+            if isinstance(event, Text):
+                text += event.text
+            else:
+                self.traps.append(event)
+        self.text += text
+        return text
+
+
+@dataclass(slots=True)
+class PendingCall:
+    """A call of the last step. `is_recorded`: its intent is journalled; `is_started`: its effect
+    may have begun; `is_malformed`: it could not be run as the model wrote it.
+    """
+
+    id: str
+    trap: Trap | Malformed
+    is_recorded: bool = False
+    is_started: bool = False
+    is_malformed: bool = False
+    result: ToolResult | None = None
+
+    @property
+    def request(self) -> ToolCall:
+        """The call as tools and users see it; only of one that is not malformed by form."""
+        assert isinstance(self.trap, Trap)
+        return ToolCall(self.id, self.trap.name, self.trap.arguments)
+
+
+class Conversation:
+    """The context of one process, which only grows, and where in its life the process is."""
+
+    def __init__(self, pid: int, renderer: Renderer, system_ids: Sequence[int]) -> None:
+        self._pid = pid
+        self._renderer = renderer
+        self.context = list(system_ids)
+        self.step: Step | None = None
+        self.calls: list[PendingCall] = []
+        self.answer: str | None = None
+        self.mailbox: list[Letter] = []
+        self.has_heard = False
+        self.num_calls = 0
+        self.num_tokens = 0
+        # Since the last message of the user.
+        self.num_steps = 0
+        self.num_malformed = 0
+
+    @property
+    def phase(self) -> Phase:
+        if self.answer is not None:
+            return Phase.ANSWERED
+        if self.calls:
+            return Phase.CALL
+        return Phase.ANSWER if self.step and self.step.is_ended else Phase.SPEAK
+
+    def tell(self, text: str) -> None:
+        """Append a user's message, after an end to whatever an interruption left open."""
+        if self.step is not None and not self.step.is_ended:
+            self.end_step()
+            self.calls = []
+        if self.calls:
+            self.give_results()
+        self.context += self._renderer.user_ids(text)
+        self.step = self.answer = None
+        self.has_heard = True
+        self.num_steps = self.num_malformed = 0
+
+    def open_step(self) -> Step:
+        """Return the step that is open, or open one."""
+        if self.step is None:
+            self.context += self._renderer.assistant_open_ids()
+            self.step = Step(TrapParser(self._renderer))
+        return self.step
+
+    def feed(self, step: Step, token_id: int) -> str:
+        """Append what the model says and return the text that it completes."""
+        self.context.append(token_id)
+        self.num_tokens += 1
+        step.tokens.append(token_id)
+        step.is_whole = token_id == self._renderer.stop_id
+        return step.take(step.parser.feed(token_id))
+
+    def end_step(self) -> str:
+        """End the open step; its calls become pending. Return the text that was still held."""
+        step = self.open_step()
+        if not step.is_whole:
+            self.context.append(self._renderer.stop_id)
+        self.context += self._renderer.after_stop_ids()
+        text = step.take(step.parser.finish())
+        step.is_ended = True
+        self.num_steps += 1
+        self.calls = [PendingCall(self._next_call_id(), trap) for trap in step.traps]
+        return text
+
+    def _next_call_id(self) -> str:
+        self.num_calls += 1
+        return f"{self._pid}.{self.num_calls}"
+
+    def refuse(self, call: PendingCall) -> None:
+        """Give a call that is malformed by form its result."""
+        assert isinstance(call.trap, Malformed)
+        call.is_malformed = True
+        self.set_result(call, ToolResult(call.id, "retry", f"error: {call.trap.detail}"))
+
+    def set_result(self, call: PendingCall, result: ToolResult) -> None:
+        """Keep a call's outcome; the model reads it with those of the other calls."""
+        call.result = result
+        self.num_malformed += call.is_malformed
+        is_receipt = isinstance(call.trap, Trap) and call.trap.name == RECEIVE
+        if is_receipt and result.status == "ok" and self.mailbox:
+            del self.mailbox[0]
+
+    def give_results(self, texts: Sequence[str] | None = None) -> None:
+        """Append the results of the last step's calls, or these texts, in their order."""
+        if texts is None:
+            texts = [call.result.text if call.result else NOT_RUN for call in self.calls]
+        self.context += self._renderer.results_ids(texts)
+        self.calls = []
+        self.step = None
+
+    def set_answer(self, text: str) -> None:
+        self.answer = text

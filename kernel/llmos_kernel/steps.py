@@ -1,0 +1,163 @@
+"""Runs one step of the model for a process: asks the engine for tokens until the step is over.
+
+A step may be made in several pieces, with stops between them. Knows no tools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from llmos_kernel.conversation import Step
+from llmos_kernel.dialects.renderer import Renderer
+from llmos_kernel.engine.base import Engine, GenerateRequest
+from llmos_kernel.errors import ModelError
+from llmos_kernel.process import Process, TaskFailed
+from llmos_kernel.trace import Trace
+
+MAX_MALFORMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one turn. A step is one reply of the model, up to its stop token."""
+
+    max_steps: int = 12
+    max_step_tokens: int = 512
+
+
+def out_of_budget(process: Process, name: str) -> TaskFailed:
+    """Return the error of a process that has used up its `max_tokens` or `max_seconds`."""
+    value = getattr(process.budget, name)
+    return TaskFailed(
+        f"process {process.pid} has used up its budget, {name} {value!r}; give it a larger one"
+    )
+
+
+def _too_hard(reason: str) -> TaskFailed:
+    return TaskFailed(f"{reason}; say it in other words, or name a larger model with --model")
+
+
+class StepRunner:
+    """The model side of a kernel, for all its processes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        renderer: Renderer,
+        trace: Trace,
+        *,
+        limits: Limits,
+        on_text: Callable[[int, str], None],
+    ) -> None:
+        self._engine = engine
+        self._renderer = renderer
+        self._trace = trace
+        self._limits = limits
+        self._on_text = on_text
+
+    def check(self, process: Process) -> None:
+        """Check that a process may speak once more in its turn.
+
+        Raises:
+            TaskFailed: it has used up its budget, or the model comes to no answer.
+        """
+        talk = process.conversation
+        if talk.num_malformed >= MAX_MALFORMED:
+            raise _too_hard(f"the model made {MAX_MALFORMED} malformed calls")
+        if talk.step is None and talk.num_steps >= self._limits.max_steps:
+            raise _too_hard(f"no answer after {self._limits.max_steps} steps")
+        if process.tokens_left == 0:
+            raise out_of_budget(process, "max_tokens")
+
+    async def run(self, process: Process) -> None:
+        """Let the model speak on until its step ends or a signal stops it.
+
+        What it said is appended and journalled, however this ends.
+
+        Raises:
+            ModelError: the context is full, or the engine failed.
+            TaskFailed: the process has used up its budget.
+        """
+        talk = process.conversation
+        step = talk.open_step()
+        reason = "error"
+        try:
+            reason = await self._generate(process, step)
+        except asyncio.CancelledError:
+            reason = "signal"
+            raise
+        finally:
+            self._end_piece(process, step, reason)
+        if reason == "deadline":
+            raise out_of_budget(process, "max_seconds")
+        if reason == "limit" and process.tokens_left == 0:
+            raise out_of_budget(process, "max_tokens")
+
+    async def _generate(self, process: Process, step: Step) -> str:
+        """Take tokens from the engine and return why there are no more."""
+        request = self._request(process, step)
+        if process.continued is not None:
+            return "signal"
+        process.generation = asyncio.create_task(self._take_tokens(process, step, request))
+        try:
+            await process.generation
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return "signal"
+        finally:
+            process.generation = None
+        if step.is_whole:
+            return "stop"
+        num_new = len(process.context) - len(request.tokens)
+        return "limit" if num_new >= request.max_new_tokens else "deadline"
+
+    def _request(self, process: Process, step: Step) -> GenerateRequest:
+        room = self._engine.context_length - len(process.context)
+        if room < 1:
+            raise ModelError(
+                f"the conversation has filled the model's context of {self._engine.context_length} "
+                "tokens; start a new one, or use a model with a longer context"
+            )
+        limits = [room, self._limits.max_step_tokens - len(step.tokens)]
+        if process.tokens_left is not None:
+            limits.append(process.tokens_left)
+        return GenerateRequest(
+            tuple(process.context),
+            self._renderer.stop_id,
+            min(limits),
+            deadline=process.deadline,
+            pid=process.pid,
+            nice=process.nice,
+            is_interactive=process.is_interactive,
+        )
+
+    async def _take_tokens(self, process: Process, step: Step, request: GenerateRequest) -> None:
+        talk = process.conversation
+        async with aclosing(self._engine.generate(request)) as tokens:  # pyright: ignore
+            async for token_id in tokens:
+                if text := talk.feed(step, token_id):
+                    self._on_text(process.pid, text)
+
+    def _end_piece(self, process: Process, step: Step, reason: str) -> None:
+        tokens = step.tokens[step.num_recorded :]
+        is_over = reason in ("stop", "limit", "deadline")
+        if tokens or is_over:
+            self._trace.record(process, "step", {"tokens": tokens, "reason": reason})
+            step.num_recorded = len(step.tokens)
+        if is_over and (text := process.conversation.end_step()):
+            self._on_text(process.pid, text)
+
+    def answer(self, process: Process) -> None:
+        """Take what the model said in its last step as the answer of the turn."""
+        step = process.conversation.open_step()
+        body: dict[str, Any] = {"text": step.text.strip()}
+        if not step.is_whole:
+            body["is_truncated"] = True
+        self._trace.record(process, "answer", body)
+        process.conversation.set_answer(body["text"])
