@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tokenizers import Tokenizer
 from llmos_kernel.abi import CallContext, JsonObject, Output, ToolCall, ToolSpec
 from llmos_kernel.dialects.dialect import EMBEDDED
 from llmos_kernel.dialects.renderer import Renderer
-from llmos_kernel.engine.fake import FakeEngine
+from llmos_kernel.engine.fake import FakeEngine, Script
 from llmos_kernel.journal import Journal, JournalEvent
 from llmos_kernel.kernel import Kernel
 from llmos_kernel.policy import Approver, approve_all
@@ -79,19 +80,29 @@ class System:
     def bodies(self, kind: str) -> list[dict[str, Any]]:
         return [event.body for event in self.events if event.kind == kind]
 
+    def states(self, pid: int) -> list[str]:
+        return [e.body["state"] for e in self.events if e.pid == pid and e.kind == "state"]
+
+    async def until(self, is_reached: Callable[[], bool]) -> None:
+        """Let the event loop run until something is so, for a bounded time."""
+        async with asyncio.timeout(10):
+            while not is_reached():
+                await asyncio.sleep(0)
+
 
 @pytest.fixture
 def make_system(renderer: Renderer, tmp_path: Path) -> Callable[..., System]:
     """Return a maker: replies of the model in (text, calls, raw ids), a system out."""
 
     def make(
-        replies: Sequence[Sequence[int]],
+        replies: Sequence[Script],
         *tools: ScriptedTool,
         approve: Approver = approve_all,
         context_length: int = 4096,
+        by_pid: Mapping[int, Sequence[Script]] | None = None,
         **options: Any,
     ) -> System:
-        engine = FakeEngine(replies, context_length=context_length)
+        engine = FakeEngine(replies, by_pid=by_pid, context_length=context_length)
         journal = Journal(tmp_path / "journal.db")
         events: list[JournalEvent] = []
         texts: list[str] = []
