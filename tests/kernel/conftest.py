@@ -86,7 +86,7 @@ class System:
     async def until(self, is_reached: Callable[[], bool]) -> None:
         """Let the event loop run until something is so, for a bounded time."""
         async with asyncio.timeout(10):
-            while not is_reached():
+            while not is_reached():  # noqa: ASYNC110 - what is so may be no one's event
                 await asyncio.sleep(0)
 
 
