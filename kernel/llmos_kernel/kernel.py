@@ -384,7 +384,9 @@ class Kernel:
             NotRecoverable: its journal does not tell enough.
             StateError: there is no such process.
         """
-        return self._revive(self._maker.copy(pid, at=at))
+        process = self._revive(self._maker.copy(pid, at=at))
+        self._engine.fork(pid, process.pid, len(process.context))
+        return process
 
     def _revive(self, pid: int) -> Process:
         process = self._maker.revived(pid)

@@ -46,6 +46,7 @@ class FakeEngine:
         self.context_length = context_length
         self.requests: list[GenerateRequest] = []
         self.released: list[int] = []
+        self.forks: list[tuple[int, int, int]] = []
         self.nices: dict[int, int] = {}
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[int]:
@@ -75,6 +76,9 @@ class FakeEngine:
 
     def renice(self, pid: int, nice: int) -> None:
         self.nices[pid] = nice
+
+    def fork(self, parent: int, child: int, num_tokens: int) -> None:
+        self.forks.append((parent, child, num_tokens))
 
     def cache_use(self, pid: int) -> CacheUse:
         return self._uses[pid]
