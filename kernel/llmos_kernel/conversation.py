@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from llmos_kernel.abi import ToolCall, ToolResult
+from llmos_kernel.abi import ToolCall, ToolResult, ToolSpec
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.trap import Event, Malformed, Text, Trap, TrapParser
 
@@ -56,7 +56,7 @@ class Step:
         for event in events:
             if isinstance(event, Text):
                 text += event.text
-            else:
+            elif isinstance(event, Trap | Malformed):
                 self.traps.append(event)
         self.text += text
         return text
@@ -85,9 +85,17 @@ class PendingCall:
 class Conversation:
     """The context of one process, which only grows, and where in its life the process is."""
 
-    def __init__(self, pid: int, renderer: Renderer, system_ids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        pid: int,
+        renderer: Renderer,
+        system_ids: Sequence[int],
+        specs: Sequence[ToolSpec] = (),
+    ) -> None:
+        """Begin with the system message, which `system_ids` write; `specs` are its tools."""
         self._pid = pid
         self._renderer = renderer
+        self._specs = specs
         self.context = list(system_ids)
         self.step: Step | None = None
         self.calls: list[PendingCall] = []
@@ -115,7 +123,7 @@ class Conversation:
             self.calls = []
         if self.calls:
             self.give_results()
-        self.context += self._renderer.user_ids(text)
+        self.context += self._renderer.user_ids(text, self.context)
         self.step = self.answer = None
         self.has_heard = True
         self.num_steps = self.num_malformed = 0
@@ -123,8 +131,8 @@ class Conversation:
     def open_step(self) -> Step:
         """Return the step that is open, or open one."""
         if self.step is None:
-            self.context += self._renderer.assistant_open_ids()
-            self.step = Step(TrapParser(self._renderer))
+            self.context += self._renderer.assistant_open_ids(self.context)
+            self.step = Step(TrapParser(self._renderer, self._specs))
         return self.step
 
     def feed(self, step: Step, token_id: int) -> str:
@@ -132,7 +140,7 @@ class Conversation:
         self.context.append(token_id)
         self.num_tokens += 1
         step.tokens.append(token_id)
-        step.is_whole = token_id == self._renderer.stop_id
+        step.is_whole = token_id in self._renderer.stop_ids
         return step.take(step.parser.feed(token_id))
 
     def end_step(self) -> str:
@@ -140,7 +148,7 @@ class Conversation:
         step = self.open_step()
         if not step.is_whole:
             self.context.append(self._renderer.stop_id)
-        self.context += self._renderer.after_stop_ids()
+        self.context += self._renderer.after_stop_ids(self.context)
         text = step.take(step.parser.finish())
         step.is_ended = True
         self.num_steps += 1
@@ -169,7 +177,8 @@ class Conversation:
         """Append the results of the last step's calls, or these texts, in their order."""
         if texts is None:
             texts = [call.result.text if call.result else NOT_RUN for call in self.calls]
-        self.context += self._renderer.results_ids(texts)
+        names = [call.trap.name if isinstance(call.trap, Trap) else "" for call in self.calls]
+        self.context += self._renderer.results_ids(texts, names=names, context=self.context)
         self.calls = []
         self.step = None
 

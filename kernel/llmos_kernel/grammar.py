@@ -20,11 +20,33 @@ from numpy.typing import NDArray
 from llmos_kernel.abi import ToolSpec
 from llmos_kernel.dialects.codecs.json_object import JsonObjectCodec
 from llmos_kernel.dialects.renderer import Renderer
-from llmos_kernel.errors import ModelError
 
 BITS = 32
 LARGEST = 10**18
 LIMITS = LLParserLimits(max_grammar_size=200_000, initial_lexer_fuel=2_000_000)
+
+
+class Masks:
+    """Makes masks for one checkpoint, with one compiled grammar for each set of tools."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self._grammars: dict[tuple[str, ...], CallGrammar] = {}
+
+    def mask(self, specs: Sequence[ToolSpec]) -> CallMask | None:
+        """Return a mask for one step; None where there are no tools, or calls have no grammar."""
+        if not specs or not has_grammar(self._renderer):
+            return None
+        names = tuple(spec.name for spec in specs)
+        if names not in self._grammars:
+            self._grammars[names] = CallGrammar(self._renderer, specs)
+        return self._grammars[names].mask()
+
+
+def has_grammar(renderer: Renderer) -> bool:
+    """Whether a family writes its calls as JSON objects between control tokens."""
+    is_framed = renderer.call_open_id is not None and renderer.call_close_id is not None
+    return is_framed and isinstance(renderer.dialect.codec, JsonObjectCodec)
 
 
 class CallGrammar:
@@ -33,24 +55,22 @@ class CallGrammar:
     def __init__(self, renderer: Renderer, specs: Sequence[ToolSpec]) -> None:
         """Compile the schemas; a tool whose schema cannot be compiled may be given any object.
 
-        Raises:
-            ModelError: the family does not write calls as JSON objects between control tokens.
+        The family is one that `has_grammar`.
         """
-        codec = renderer.dialect.codec
-        open_id, close_id = renderer.call_open_id, renderer.call_close_id
-        if not isinstance(codec, JsonObjectCodec) or open_id is None or close_id is None:
-            raise ModelError(
-                f"the calls of the dialect {renderer.dialect.name!r} have no grammar; decode "
-                "without a mask, calls are checked after parsing all the same"
-            )
-        self.open_id, self.close_id = open_id, close_id
+        dialect = renderer.dialect
+        assert isinstance(dialect.codec, JsonObjectCodec)
+        assert renderer.call_open_id is not None
+        assert renderer.call_close_id is not None
+        self.open_id, self.close_id = renderer.call_open_id, renderer.call_close_id
         self.stop_id, self.num_tokens = renderer.stop_id, renderer.num_tokens
         self._tokenizer = LLTokenizer(
             _with_special_controls(renderer.tokenizer_json()),
             n_vocab=self.num_tokens,
             eos_token=self.stop_id,
         )
-        self._separators = codec.separators
+        self._codec = dialect.codec
+        self._before = dialect.call.open.removeprefix(renderer.literal(self.open_id))
+        self._after = dialect.call.close.removesuffix(renderer.literal(self.close_id))
         schemas = {spec.name: self._compilable(spec) for spec in specs}
         self._grammar = LLMatcher.grammar_from_lark(self._union(schemas))
 
@@ -70,12 +90,14 @@ class CallGrammar:
 
     def _union(self, schemas: dict[str, dict[str, Any]]) -> str:
         """Return a Lark grammar: `{"name": ..., "arguments": ...}` for each of the tools."""
-        item, key = self._separators
+        item, key = self._codec.separators
         options = {"whitespace_flexible": False, "item_separator": item, "key_separator": key}
         rules = [f"start: {' | '.join(f'call_{i}' for i in range(len(schemas)))}"]
         for index, (name, schema) in enumerate(schemas.items()):
-            head = f'{{"name"{key}{json.dumps(name)}{item}"arguments"{key}'
-            rules.append(f'call_{index}: {json.dumps(head)} arguments_{index} "}}"')
+            arguments_key = json.dumps(self._codec.arguments_key)
+            head = f'{self._before}{{"name"{key}{json.dumps(name)}{item}{arguments_key}{key}'
+            tail = json.dumps(f"}}{self._after}")
+            rules.append(f"call_{index}: {json.dumps(head)} arguments_{index} {tail}")
             guided = json.dumps({**schema, "x-guidance": options})
             rules.append(f"arguments_{index}: %json {guided}")
         return "\n".join(rules)

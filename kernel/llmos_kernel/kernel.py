@@ -18,6 +18,7 @@ from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.dispatch import Dispatcher
 from llmos_kernel.engine.base import Engine
 from llmos_kernel.errors import StateError
+from llmos_kernel.grammar import Masks
 from llmos_kernel.journal import Journal, JournalEvent
 from llmos_kernel.making import ProcessMaker
 from llmos_kernel.policy import Approver
@@ -85,7 +86,15 @@ class Kernel:
         )
         self._trace = Trace(journal, on_event)
         self._stops = Stops(self._trace)
-        self._steps = StepRunner(engine, renderer, self._trace, limits=limits, on_text=on_text)
+        self._masks = Masks(renderer)
+        self._steps = StepRunner(
+            engine,
+            renderer,
+            self._trace,
+            limits=limits,
+            on_text=on_text,
+            mask_of=lambda process: self._masks.mask(self._table.granted(process.tools)),
+        )
         dispatcher = Dispatcher(self._table.specs, journal.store_blob)
         self._calls = CallRunner(
             self._table,

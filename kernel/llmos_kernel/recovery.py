@@ -132,7 +132,7 @@ def rebuild(
     try:
         birth = Birth.of(events[0].body)
         prompt, specs = read_system(load_blob(birth.system))
-        talk = Conversation(pid, renderer, renderer.system_ids(prompt, specs))
+        talk = Conversation(pid, renderer, renderer.system_ids(prompt, specs), specs)
         rebuilding = _Rebuilding(talk, birth.nice)
         for number, event in enumerate(events):
             if event.seq != number:

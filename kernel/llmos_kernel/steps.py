@@ -13,7 +13,7 @@ from typing import Any
 
 from llmos_kernel.conversation import Step
 from llmos_kernel.dialects.renderer import Renderer
-from llmos_kernel.engine.base import Engine, GenerateRequest
+from llmos_kernel.engine.base import Engine, GenerateRequest, TokenMask
 from llmos_kernel.errors import ModelError
 from llmos_kernel.process import Process, TaskFailed
 from llmos_kernel.trace import Trace
@@ -52,12 +52,15 @@ class StepRunner:
         *,
         limits: Limits,
         on_text: Callable[[int, str], None],
+        mask_of: Callable[[Process], TokenMask | None],
     ) -> None:
+        """`mask_of` makes a new mask for a step of a process."""
         self._engine = engine
         self._renderer = renderer
         self._trace = trace
         self._limits = limits
         self._on_text = on_text
+        self._mask_of = mask_of
 
     def check(self, process: Process) -> None:
         """Check that a process may speak once more in its turn.
@@ -135,7 +138,15 @@ class StepRunner:
             pid=process.pid,
             nice=process.nice,
             is_interactive=process.is_interactive,
+            mask=self._mask(process, step),
         )
+
+    def _mask(self, process: Process, step: Step) -> TokenMask | None:
+        """Return a mask that has taken notice of what was said of the step so far."""
+        mask = self._mask_of(process)
+        for token_id in step.tokens if mask else ():
+            mask.accept(token_id)
+        return mask
 
     async def _take_tokens(self, process: Process, step: Step, request: GenerateRequest) -> None:
         talk = process.conversation
@@ -143,6 +154,8 @@ class StepRunner:
             async for token_id in tokens:
                 if text := talk.feed(step, token_id):
                     self._on_text(process.pid, text)
+                if step.is_whole:
+                    return
 
     def _end_piece(self, process: Process, step: Step, reason: str) -> None:
         tokens = step.tokens[step.num_recorded :]

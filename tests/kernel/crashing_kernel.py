@@ -211,7 +211,9 @@ def main(root: Path, tokenizer: str, delays: Sequence[str]) -> None:
         for is_before in (True, False):
             folder = root / f"{place}-{'before' if is_before else 'after'}"
 
-            async def killed(folder: Path = folder, is_before: bool = is_before) -> None:
+            async def killed(
+                folder: Path = folder, place: int = place, is_before: bool = is_before
+            ) -> None:
                 kill_at(place, is_before=is_before)
                 await run(folder, renderer)
 

@@ -12,11 +12,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from tokenizers import Tokenizer
 
-from llmos_kernel.abi import ToolSpec
-from llmos_kernel.dialects.families.gemma import GEMMA4
+from llmos_kernel.abi import Message, Role, ToolCall, ToolSpec
+from llmos_kernel.dialects.families import DIALECTS
 from llmos_kernel.dialects.renderer import Renderer
-from llmos_kernel.errors import ModelError
-from llmos_kernel.grammar import CallGrammar, CallMask
+from llmos_kernel.grammar import CallGrammar, CallMask, Masks
 from llmos_kernel.trap import Malformed, Trap, TrapParser
 
 MODEL = Path(__file__).parents[2] / "kernel" / "llmos_kernel" / "model"
@@ -177,8 +176,25 @@ def test_a_schema_that_cannot_be_compiled_admits_any_object(renderer: Renderer) 
         mask.accept(token_id)
 
 
-def test_a_family_whose_calls_are_no_json_objects_has_no_grammar() -> None:
+def family(name: str) -> Renderer:
+    """Return a family over the embedded model's words, with the family's control tokens."""
     tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-    tokenizer.add_special_tokens(list(GEMMA4.controls))
-    with pytest.raises(ModelError, match="'gemma4' have no grammar; decode without a mask"):
-        CallGrammar(Renderer(tokenizer, GEMMA4), SPECS)
+    dialect = next(dialect for dialect in DIALECTS if dialect.name == name)
+    tokenizer.add_special_tokens(list(dialect.controls))
+    return Renderer(tokenizer, dialect)
+
+
+def test_a_family_whose_calls_are_no_json_objects_goes_without_a_mask() -> None:
+    assert Masks(family("gemma4")).mask(SPECS) is None
+
+
+def test_what_frames_a_call_beside_its_control_tokens_is_part_of_the_grammar() -> None:
+    renderer = family("hermes")
+    mask = Masks(renderer).mask(SPECS)
+    assert mask is not None
+    call = ToolCall("1", "scalars", {"text": "a", "count": 1, "is_on": True})
+    for token_id in renderer.assistant_ids(Message(Role.ASSISTANT, calls=(call,)))[:-1]:
+        choices = allowed(mask)
+        assert choices is None or token_id in choices
+        mask.accept(token_id)
+    assert mask.words() is None

@@ -129,6 +129,10 @@ class Renderer:
             )
         return self._added[literal]
 
+    def literal(self, control_id: int) -> str:
+        """Return how a control token is spelled."""
+        return self._tokens[control_id].content
+
     # Encoding ---------------------------------------------------------------
 
     def content_ids(self, text: str) -> list[int]:
