@@ -1,0 +1,45 @@
+"""The peer inside transformers that batches: `generate_batch`, which has a paged cache.
+
+It cannot append to a sequence that is alive, so it takes part in decoding only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
+from transformers.generation.continuous_batching.requests import GenerationOutput
+
+from benchmarks.method import steady_step_s
+
+
+def generate_batch(
+    model: PreTrainedModel, contexts: Sequence[Sequence[int]], num_new: int
+) -> list[list[int]]:
+    """Continue each context greedily."""
+    return [list(output.generated_tokens) for output in _outputs(model, contexts, num_new)]
+
+
+def batch_step_s(model: PreTrainedModel, contexts: Sequence[Sequence[int]], num_new: int) -> float:
+    """Return the seconds a step in which all contexts decode."""
+    return steady_step_s([output.timestamps or [] for output in _outputs(model, contexts, num_new)])
+
+
+def _outputs(
+    model: PreTrainedModel, contexts: Sequence[Sequence[int]], num_new: int
+) -> list[GenerationOutput]:
+    num_tokens = sum(len(context) + num_new for context in contexts)
+    page_size = 32
+    outputs = model.generate_batch(
+        [list(context) for context in contexts],
+        GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0, max_new_tokens=num_new),
+        ContinuousBatchingConfig(
+            page_size=page_size,
+            num_blocks=num_tokens // page_size + 2 * len(contexts),
+            max_batch_tokens=512,
+            allow_block_sharing=False,
+        ),
+        record_timestamps=True,
+    )
+    order = sorted(outputs, key=lambda name: int(name.rpartition("_")[2]))
+    return [outputs[name] for name in order]
