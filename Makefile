@@ -1,4 +1,4 @@
-# run, test, lint, evaluate, train, doctor: each creates what it needs.
+# run, test, lint, evaluate, train, bench, doctor: each creates what it needs.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +9,7 @@ STEPS ?= 3400
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: run test lint evaluate train doctor clean
+.PHONY: run test lint evaluate train bench doctor clean
 
 run: $(VENV)/installed $(VENV)/system-packages
 ifdef TASK
@@ -38,6 +38,10 @@ train: $(VENV)/installed-dev
 	nice -n 19 $(BIN)/torchrun --nproc-per-node 2 -m llmos_kernel.training.recipe \
 	    --data $(DATA) --out $(RUN_FOLDER) --steps $(STEPS)
 
+# ONLY names one part: serving, decode, state or growth.
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m benchmarks $(ONLY)
+
 doctor: $(VENV)/installed
 	@$(BIN)/llmos doctor
 
@@ -56,6 +60,12 @@ $(VENV)/installed: $(VENV)/torch pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/installed
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+# llama.cpp is compiled, which takes minutes; without it the benchmarks leave its column out.
+$(VENV)/installed-bench: $(VENV)/installed-dev
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]" || \
+	    echo "The benchmarks go on without llama.cpp: it could not be built." >&2
 	@touch $@
 
 # What tools need of the system: installed where we may, else the command is printed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -132,7 +133,7 @@ def read_s(num_bytes: int) -> float:
     for _ in range(READS):
         buffer.sum()
         moments.append(time.perf_counter())
-    return min(after - before for before, after in zip(moments, moments[1:], strict=False))
+    return min(after - before for before, after in itertools.pairwise(moments))
 
 
 def measure() -> dict[str, float]:

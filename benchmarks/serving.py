@@ -5,10 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-from transformers import PreTrainedModel
 
 from benchmarks import llama_cpp
 from benchmarks.llmos_engine import (
@@ -30,7 +26,7 @@ from benchmarks.method import (
 )
 from benchmarks.models import BenchmarkModel, embedded_model, random_model
 from benchmarks.transformers_generate import GenerateServer, load_model
-from benchmarks.workload import Run, Server, Shape, Workload, run_workload
+from benchmarks.workload import Run, Server, Shape, Workload, run_and_close, run_workload
 
 FIFO = "generate, first come first served"
 LOCK = "generate, cache kept, behind a lock"
@@ -58,99 +54,102 @@ and the last tool, at rates measured in the same round.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Peers:
-    """What the rounds share: the loaded reference and, where it is installed, a GGUF file."""
+class Serving:
+    """One workload on one model, the weights in one dtype; each variant runs it anew."""
 
-    reference: PreTrainedModel
-    gguf: Path | None
+    def __init__(self, model: BenchmarkModel, shape: Shape, dtype: str) -> None:
+        self._model = model
+        self._shape = shape
+        self._reference = load_model(model.folder, dtype)
+        self._gguf = llama_cpp.gguf_of(model, dtype) if llama_cpp.IS_INSTALLED else None
 
-    @classmethod
-    def load(cls, model: BenchmarkModel, dtype: str) -> Peers:
-        gguf = llama_cpp.gguf_of(model, dtype) if llama_cpp.IS_INSTALLED else None
-        return cls(load_model(model.folder, dtype), gguf)
+    def batching(self) -> Sequence[Variant]:
+        """Return the variants that serve many at once."""
+        return [self._ours, self._llama] if self._gguf else [self._ours]
 
-    def llama_server(self, workload: Workload, *, is_exact: bool = False) -> Server:
+    def all(self) -> Sequence[Variant]:
+        """Return all variants; the lower bound is measured right after llmos."""
+        return [self._ours_and_bound, *self.batching()[1:], self._fifo, self._lock]
+
+    async def check(self) -> None:
+        """Refuse to go on where a server does not say what `generate` says of whole contexts.
+
+        Raises:
+            RuntimeError: see `check_equal`.
+        """
+        workload = self._shape.workload(self._model, 0)
+        servers: dict[str, Server] = {
+            OURS: EngineServer(load_engine(self._model.folder)),
+            LOCK: GenerateServer(self._reference, keeps_caches=True),
+        }
+        if self._gguf:
+            servers[LLAMA] = self._llama_server(workload, is_exact=True)
+        fifo = GenerateServer(self._reference, keeps_caches=False)
+        reference = (await run_and_close(fifo, workload)).contexts
+        runs = {name: await run_and_close(server, workload) for name, server in servers.items()}
+        check_equal({name: run.contexts for name, run in runs.items()}, reference)
+
+    async def _ours(self, index: int) -> Mapping[str, float]:
+        server = await self._warm_server()
+        run = await run_and_close(server, self._shape.workload(self._model, index))
+        return {OURS: run.makespan_s}
+
+    async def _ours_and_bound(self, index: int) -> Mapping[str, float]:
+        workload = self._shape.workload(self._model, index)
+        server = await self._warm_server()
+        try:
+            run = await run_workload(server, workload)
+            return {OURS: run.makespan_s, BOUND: await self._bound_s(server, workload, run)}
+        finally:
+            server.close()
+
+    async def _warm_server(self) -> EngineServer:
+        """Return a server that holds nothing of an earlier round and has run before."""
+        server = EngineServer(load_engine(self._model.folder))
+        prompt = self._model.random_tokens(WARM_UP_TOKENS, seed=0)
+        await server.turn(self._shape.num_processes, prompt, WARM_UP_TOKENS)
+        return server
+
+    async def _bound_s(self, server: EngineServer, workload: Workload, run: Run) -> float:
+        """Return the least time for a workload, at the rates of the engine that has just run it."""
+        num_prompt = len(workload.prefix) + len(workload.prompts[0])
+        prefills: list[float] = []
+        for seed in range(1, NUM_BOUND_PROMPTS + 1):
+            prompt = self._model.random_tokens(num_prompt, -seed)
+            prefills.append(await prefill_s(server.engine, prompt) / num_prompt)
+        middle = workload.context_length(0, workload.num_turns // 2)
+        contexts = [context[:middle] for context in run.contexts]
+        step_s = await engine_step_s(server.engine, contexts, workload.num_new)
+        # The first token of a turn comes with the prefill.
+        num_steps = workload.num_turns * (workload.num_new - 1)
+        prefill = workload.num_prefill_tokens * Spread.of(prefills).median
+        return prefill + num_steps * step_s + workload.tool_s
+
+    async def _fifo(self, index: int) -> Mapping[str, float]:
+        return {FIFO: await self._one_at_a_time_s(index, keeps_caches=False)}
+
+    async def _lock(self, index: int) -> Mapping[str, float]:
+        return {LOCK: await self._one_at_a_time_s(index, keeps_caches=True)}
+
+    async def _one_at_a_time_s(self, index: int, *, keeps_caches: bool) -> float:
+        part = self._shape.workload(self._model, index).part(NUM_SERIAL, tool_s=0)
+        server = GenerateServer(self._reference, keeps_caches=keeps_caches)
+        run = await run_and_close(server, part)
+        return run.makespan_s * self._shape.num_processes / NUM_SERIAL + self._shape.tool_s
+
+    async def _llama(self, index: int) -> Mapping[str, float]:
+        workload = self._shape.workload(self._model, index)
+        run = await run_and_close(self._llama_server(workload), workload)
+        return {LLAMA: run.makespan_s}
+
+    def _llama_server(self, workload: Workload, *, is_exact: bool = False) -> Server:
         llama = llama_cpp.LlamaCpp(
-            self.gguf,
+            self._gguf,
             num_sequences=len(workload.prompts),
             num_tokens=workload.context_length(0, workload.num_turns),
             is_exact=is_exact,
         )
         return llama_cpp.LlamaServer(llama, workload.prefix)
-
-
-async def check_serving(model: BenchmarkModel) -> None:
-    """Refuse to go on where a server does not say what `generate` says of whole contexts.
-
-    Raises:
-        RuntimeError: see `check_equal`.
-    """
-    peers = Peers.load(model, "float32")
-    workload = CHECKED.workload(model, 0)
-    servers: dict[str, Server] = {
-        OURS: EngineServer(load_engine(model.folder)),
-        LOCK: GenerateServer(peers.reference, keeps_caches=True),
-    }
-    if peers.gguf:
-        servers[LLAMA] = peers.llama_server(workload, is_exact=True)
-    reference = await _closing(GenerateServer(peers.reference, keeps_caches=False), workload)
-    runs = {name: await _closing(server, workload) for name, server in servers.items()}
-    check_equal({name: run.contexts for name, run in runs.items()}, reference.contexts)
-
-
-async def _closing(server: Server, workload: Workload) -> Run:
-    try:
-        return await run_workload(server, workload)
-    finally:
-        server.close()
-
-
-def variants(model: BenchmarkModel, shape: Shape) -> Sequence[Variant]:
-    """Return the makespans to measure, llmos and its lower bound by one variant."""
-    peers = Peers.load(model, ENGINE_DTYPE)
-
-    async def ours(index: int) -> Mapping[str, float]:
-        workload = shape.workload(model, index)
-        server = EngineServer(load_engine(model.folder))
-        await server.turn(0, model.random_tokens(WARM_UP_TOKENS, seed=0), WARM_UP_TOKENS)
-        try:
-            run = await run_workload(server, workload)
-            return {OURS: run.makespan_s, BOUND: await _bound_s(server, workload, run, model)}
-        finally:
-            server.close()
-
-    def serial(name: str, *, keeps_caches: bool) -> Variant:
-        async def measure_one_at_a_time(index: int) -> Mapping[str, float]:
-            part = shape.workload(model, index).part(NUM_SERIAL, tool_s=0)
-            server = GenerateServer(peers.reference, keeps_caches=keeps_caches)
-            run = await _closing(server, part)
-            return {name: run.makespan_s * shape.num_processes / NUM_SERIAL + shape.tool_s}
-
-        return measure_one_at_a_time
-
-    async def llama(index: int) -> Mapping[str, float]:
-        workload = shape.workload(model, index)
-        return {LLAMA: (await _closing(peers.llama_server(workload), workload)).makespan_s}
-
-    found = [ours, serial(FIFO, keeps_caches=False), serial(LOCK, keeps_caches=True)]
-    return [*found, llama] if peers.gguf else found
-
-
-async def _bound_s(
-    server: EngineServer, workload: Workload, run: Run, model: BenchmarkModel
-) -> float:
-    """Return the least time for a workload, at the rates of the engine that has just run it."""
-    num_prompt = len(workload.prefix) + len(workload.prompts[0])
-    prompts = [model.random_tokens(num_prompt, -seed) for seed in range(1, NUM_BOUND_PROMPTS + 1)]
-    prefills = [await prefill_s(server.engine, prompt) / num_prompt for prompt in prompts]
-    middle = workload.context_length(0, workload.num_turns // 2)
-    contexts = [context[:middle] for context in run.contexts]
-    step_s = await engine_step_s(server.engine, contexts, workload.num_new)
-    # The first token of a turn comes with the prefill.
-    num_steps = workload.num_turns * (workload.num_new - 1)
-    prefill = workload.num_prefill_tokens * Spread.of(prefills).median
-    return prefill + num_steps * step_s + workload.tool_s
 
 
 def measure() -> dict[str, float]:
@@ -163,8 +162,8 @@ async def _measure() -> dict[str, float]:
     comparisons: list[Comparison] = []
     ratios: dict[str, float] = {}
     for model in (embedded_model(), random_model()):
-        await check_serving(model)
-        rounds = await measure_rounds(variants(model, SHAPE))
+        await Serving(model, CHECKED, "float32").check()
+        rounds = await measure_rounds(Serving(model, SHAPE, ENGINE_DTYPE).all())
         comparison = Comparison(model.title, "s", rounds)
         comparisons.append(comparison)
         found = comparison.ratios()

@@ -76,7 +76,7 @@ class GenerateDecoder:
 
     def step_s(self, num_steps: int) -> float:
         """Return the seconds a step, over `num_steps` of them."""
-        self._cache.crop(len(self._contexts[0]) - 1)
+        self._cache.crop(len(self._contexts[0]) - 1 - self._cache.get_seq_length())
         start = time.perf_counter()
         generate(self.model, self._contexts, num_steps, self._cache)
         return (time.perf_counter() - start) / num_steps

@@ -113,3 +113,10 @@ async def _life(server: Server, workload: Workload, process: int) -> list[int]:
         context += await server.turn(process, context, workload.num_new)
         await asyncio.sleep(workload.tool_s)
     return context
+
+
+async def run_and_close(server: Server, workload: Workload) -> Run:
+    try:
+        return await run_workload(server, workload)
+    finally:
+        server.close()

@@ -1,0 +1,96 @@
+"""Growth: how the time grows with the number of processes and with the length of a context."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+
+from benchmarks import llama_cpp
+from benchmarks.llmos_engine import ENGINE_DTYPE, engine_step_s, load_engine, prefill_s
+from benchmarks.method import OURS, Comparison, Variant, environment, measure_rounds, save
+from benchmarks.models import BenchmarkModel, embedded_model, random_model
+from benchmarks.serving import CHECKED, LLAMA, Serving
+from benchmarks.transformers_generate import GenerateDecoder, load_model
+from benchmarks.workload import Shape
+
+PROCESSES = (1, 4, 16, 64)
+CONTEXTS = (1024, 4096, 16_384)
+NUM_TURNS = 2
+NUM_STEPS = 24
+GENERATE = "generate, cache kept"
+KEYS = {GENERATE: "vs_generate", LLAMA: "vs_llama_cpp"}
+
+METHOD = f"""
+Processes: the embedded model, {NUM_TURNS} turns of each process as under Serving. Contexts: the
+random model, milliseconds a step at batch 1 over {NUM_STEPS} steps; the prefill before it is
+measured once. One compute thread, {ENGINE_DTYPE} weights everywhere.
+"""
+
+
+async def grow_processes(model: BenchmarkModel) -> list[Comparison]:
+    comparisons: list[Comparison] = []
+    for count in PROCESSES:
+        shape = Shape(num_processes=count, num_turns=NUM_TURNS)
+        rounds = await measure_rounds(Serving(model, shape, ENGINE_DTYPE).batching())
+        comparisons.append(Comparison(f"{count} processes", "s", rounds))
+    return comparisons
+
+
+async def grow_context(model: BenchmarkModel, length: int) -> tuple[Comparison, Comparison]:
+    """Return the time of one prefill, and of the steps after it."""
+    contexts = [model.random_tokens(length, length)]
+    engine = load_engine(model.folder)
+    prefills = {OURS: await prefill_s(engine, contexts[0])}
+    generate = GenerateDecoder(load_model(model.folder, ENGINE_DTYPE), contexts)
+    prefills[GENERATE] = generate.prefill_s
+
+    async def ours(index: int) -> Mapping[str, float]:
+        return {OURS: 1000 * await engine_step_s(engine, contexts, NUM_STEPS)}
+
+    async def peer(index: int) -> Mapping[str, float]:
+        return {GENERATE: 1000 * generate.step_s(NUM_STEPS)}
+
+    variants: list[Variant] = [ours, peer]
+    if llama_cpp.IS_INSTALLED:
+        path = llama_cpp.gguf_of(model, ENGINE_DTYPE)
+        llama = llama_cpp.LlamaDecoder(path, contexts, NUM_STEPS)
+        prefills[LLAMA] = llama.prefill_s
+
+        async def other_peer(index: int) -> Mapping[str, float]:
+            return {LLAMA: 1000 * llama.step_s(NUM_STEPS)}
+
+        variants.append(other_peer)
+    rounds = await measure_rounds(variants)
+    engine.close()
+    title = f"{length:,} tokens"
+    return Comparison(f"{title}, prefill", "s", [prefills]), Comparison(title, "ms", rounds)
+
+
+def measure() -> dict[str, float]:
+    """Measure this part, write its tables and plot, and return its ratios."""
+    return asyncio.run(_measure())
+
+
+async def _measure() -> dict[str, float]:
+    setting = environment()
+    embedded, random = embedded_model(), random_model()
+    for model in (embedded, random):
+        await Serving(model, CHECKED, "float32").check()
+    processes = await grow_processes(embedded)
+    pairs = [await grow_context(random, length) for length in CONTEXTS]
+    contexts = [step for _, step in pairs]
+    save("growth", METHOD, [*processes, *contexts, *(prefill for prefill, _ in pairs)], setting)
+    return _ratios(PROCESSES, processes, "processes") | _ratios(CONTEXTS, contexts, "tokens")
+
+
+def _ratios(sizes: Sequence[int], comparisons: Sequence[Comparison], kind: str) -> dict[str, float]:
+    return {
+        f"growth_{KEYS[name]}_{size}_{kind}": ratio.median
+        for size, comparison in zip(sizes, comparisons, strict=True)
+        for name, ratio in comparison.ratios().items()
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure()))
