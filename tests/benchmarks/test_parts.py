@@ -1,0 +1,96 @@
+"""The parts of the benchmarks, over a model so small that they take seconds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import decode, growth, llama_cpp, state
+from benchmarks.method import OURS
+from benchmarks.models import BenchmarkModel
+from benchmarks.serving import BOUND, FIFO, LLAMA, LOCK, Serving
+from benchmarks.workload import Shape
+
+SHAPE = Shape(3, 3, num_prefix=40, num_prompt=20, num_result=10, num_new=8, tool_s=0.01)
+needs_llama = pytest.mark.skipif(
+    not llama_cpp.IS_INSTALLED, reason="needs llama-cpp-python and gguf"
+)
+
+
+@pytest.fixture(autouse=True)
+def gguf_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama_cpp, "GGUF_FOLDER", tmp_path)
+
+
+async def test_every_server_says_what_generate_says(tiny: BenchmarkModel) -> None:
+    await Serving(tiny, SHAPE, "float32").check()
+
+
+async def test_a_server_that_loses_a_token_is_not_timed(
+    tiny: BenchmarkModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forgetful(engine: object, pid: int, tokens: list[int], num_new: int) -> list[int]:
+        return [0] * num_new
+
+    monkeypatch.setattr("benchmarks.llmos_engine._output", forgetful)
+    with pytest.raises(RuntimeError, match=f"^{OURS}: the greedy float32 output differs"):
+        await Serving(tiny, SHAPE, "float32").check()
+
+
+async def test_serving_measures_every_variant_in_seconds_of_the_whole_workload(
+    tiny: BenchmarkModel,
+) -> None:
+    shape = replace(SHAPE, num_processes=4)
+    found: dict[str, float] = {}
+    for variant in Serving(tiny, shape, "float32").all():
+        found |= await variant(0)
+    expected = {OURS, BOUND, FIFO, LOCK} | ({LLAMA} if llama_cpp.IS_INSTALLED else set())
+    assert set(found) == expected
+    assert all(seconds > shape.tool_s for seconds in found.values())
+    assert found[OURS] > shape.num_turns * shape.tool_s
+
+
+async def test_every_decoder_says_what_generate_says(tiny: BenchmarkModel) -> None:
+    await decode.check_decode(tiny)
+
+
+async def test_decoding_measures_the_same_again_after_a_round(tiny: BenchmarkModel) -> None:
+    steps = decode.Steps(tiny, 2)
+    variants = steps.variants()
+    rounds = [[await variant(index) for variant in variants] for index in range(2)]
+    steps.close()
+    assert [set(each) for each in rounds[0]] == [set(each) for each in rounds[1]]
+    assert all(value > 0 for each in rounds for figures in each for value in figures.values())
+
+
+@needs_llama
+def test_llama_cpp_says_the_same_each_time_it_decodes_a_batch_again(tiny: BenchmarkModel) -> None:
+    contexts = [tiny.random_tokens(20, seed) for seed in range(3)]
+    path = llama_cpp.gguf_of(tiny, "float32")
+    decoder = llama_cpp.LlamaDecoder(path, contexts, 8, is_exact=True)
+    first = decoder.outputs(8)
+    assert decoder.outputs(8) == first
+    decoder.close()
+
+
+async def test_growth_measures_llmos_beside_its_peers(tiny: BenchmarkModel) -> None:
+    prefill, step = await growth.grow_context(tiny, 64)
+    assert list(prefill.rounds[0]) == list(step.rounds[0])
+    assert step.title == "64 tokens"
+
+
+async def test_processes_that_wait_run_again_when_their_tool_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(state, "BATCH_PROCESSES", 4)
+    monkeypatch.setattr(state, "NUM_WAITING", 20)
+    memory, wake = await state.measure_waiting(state.Script())
+    assert len(memory.rounds) == 5
+    assert all(each["20 waiting"] > 0 for each in wake.rounds)
+
+
+async def test_a_system_call_is_timed_over_calls_that_all_ran() -> None:
+    measured = await state.call_variant(state.Script(), "free", frozenset())(0)
+    assert 1 < measured["free"] < 1_000_000
