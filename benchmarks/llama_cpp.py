@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,17 @@ from transformers import Qwen3Config
 from benchmarks.method import REPOSITORY
 from benchmarks.models import BenchmarkModel
 
-try:
+IS_INSTALLED = find_spec("llama_cpp") is not None and find_spec("gguf") is not None
+if IS_INSTALLED:
     import gguf
     import llama_cpp
-except ImportError:
-    IS_INSTALLED = False
-else:
-    IS_INSTALLED = True
+
+    llama_cpp.llama_backend_init()
+
+    @llama_cpp.llama_log_callback
+    def _silence(level: int, text: bytes, data: object) -> None:
+        """Drop llama.cpp's log, which would hide the table."""
+
 
 GGUF_FOLDER = REPOSITORY / "runs" / "benchmarks"
 BATCH_ROWS = 512
@@ -74,7 +79,7 @@ def _add_tensors(writer: gguf.GGUFWriter, folder: Path, num_layers: int, dtype: 
         if dtype == "bfloat16" and values.ndim > 1:
             kind = gguf.GGMLQuantizationType.BF16
         writer.add_tensor(
-            names.get_name(name, try_suffixes=(".weight",)) + ".weight",
+            names.get_name(name, try_suffixes=(".weight",)),
             gguf.quants.quantize(values, kind),
             raw_dtype=kind,
         )
@@ -129,13 +134,12 @@ class LlamaCpp:
 
         An exact one keeps keys and values in float32; llama.cpp's own choice is float16.
         """
-        llama_cpp.llama_backend_init()
-        silence = llama_cpp.llama_log_callback(lambda level, text, data: None)
-        llama_cpp.llama_log_set(silence, ctypes.c_void_p())
-        self._silence = silence
+        llama_cpp.llama_log_set(_silence, ctypes.c_void_p())
         self._model = llama_cpp.llama_model_load_from_file(
             str(path).encode(), llama_cpp.llama_model_default_params()
         )
+        if not self._model:
+            raise RuntimeError(f"llama.cpp cannot read {str(path)!r}; write it again")
         vocabulary = llama_cpp.llama_model_get_vocab(self._model)
         self._num_entries = llama_cpp.llama_vocab_n_tokens(vocabulary)
         self._context = llama_cpp.llama_init_from_model(
