@@ -37,34 +37,47 @@ async def grow_processes(model: BenchmarkModel) -> list[Comparison]:
     return comparisons
 
 
+class Context:
+    """The variants over one long context, loaded and prefilled. Close it once."""
+
+    def __init__(self, model: BenchmarkModel, length: int) -> None:
+        self._contexts = [model.random_tokens(length, length)]
+        self._engine = load_engine(model.folder)
+        self._generate = GenerateDecoder(load_model(model.folder, ENGINE_DTYPE), self._contexts)
+        self._llama = None
+        if llama_cpp.IS_INSTALLED:
+            path = llama_cpp.gguf_of(model, ENGINE_DTYPE)
+            self._llama = llama_cpp.LlamaDecoder(path, self._contexts, NUM_STEPS)
+
+    async def prefills(self) -> Mapping[str, float]:
+        """Return the seconds of each variant's prefill; to be called before the steps."""
+        found = {OURS: await prefill_s(self._engine, self._contexts[0])}
+        found[GENERATE] = self._generate.prefill_s
+        return found | ({LLAMA: self._llama.prefill_s} if self._llama else {})
+
+    def variants(self) -> Sequence[Variant]:
+        return [self._ours, self._peers]
+
+    async def _ours(self, index: int) -> Mapping[str, float]:
+        return {OURS: 1000 * await engine_step_s(self._engine, self._contexts, NUM_STEPS)}
+
+    async def _peers(self, index: int) -> Mapping[str, float]:
+        found = {GENERATE: 1000 * self._generate.step_s(NUM_STEPS)}
+        return found | ({LLAMA: 1000 * self._llama.step_s(NUM_STEPS)} if self._llama else {})
+
+    def close(self) -> None:
+        self._engine.close()
+        if self._llama:
+            self._llama.close()
+
+
 async def grow_context(model: BenchmarkModel, length: int) -> tuple[Comparison, Comparison]:
     """Return the time of one prefill, and of the steps after it."""
-    contexts = [model.random_tokens(length, length)]
-    engine = load_engine(model.folder)
-    prefills = {OURS: await prefill_s(engine, contexts[0])}
-    generate = GenerateDecoder(load_model(model.folder, ENGINE_DTYPE), contexts)
-    prefills[GENERATE] = generate.prefill_s
-
-    async def ours(index: int) -> Mapping[str, float]:
-        return {OURS: 1000 * await engine_step_s(engine, contexts, NUM_STEPS)}
-
-    async def peer(index: int) -> Mapping[str, float]:
-        return {GENERATE: 1000 * generate.step_s(NUM_STEPS)}
-
-    variants: list[Variant] = [ours, peer]
-    if llama_cpp.IS_INSTALLED:
-        path = llama_cpp.gguf_of(model, ENGINE_DTYPE)
-        llama = llama_cpp.LlamaDecoder(path, contexts, NUM_STEPS)
-        prefills[LLAMA] = llama.prefill_s
-
-        async def other_peer(index: int) -> Mapping[str, float]:
-            return {LLAMA: 1000 * llama.step_s(NUM_STEPS)}
-
-        variants.append(other_peer)
-    rounds = await measure_rounds(variants)
-    engine.close()
-    title = f"{length:,} tokens"
-    return Comparison(f"{title}, prefill", "s", [prefills]), Comparison(title, "ms", rounds)
+    context = Context(model, length)
+    prefill = Comparison(f"{length:,} tokens, prefill", "s", [await context.prefills()])
+    rounds = await measure_rounds(context.variants())
+    context.close()
+    return prefill, Comparison(f"{length:,} tokens", "ms", rounds)
 
 
 def measure() -> dict[str, float]:

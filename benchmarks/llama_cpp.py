@@ -87,12 +87,12 @@ def _add_tensors(writer: gguf.GGUFWriter, folder: Path, num_layers: int, dtype: 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One token of a batch. `wants_next`: its successor is asked for."""
+    """One token of a batch; `is_asked` where its successor is wanted."""
 
     token: int
     position: int
     sequence: int
-    wants_next: bool
+    is_asked: bool
 
 
 class Batch:
@@ -111,7 +111,7 @@ class Batch:
         self._tokens[:count] = [row.token for row in rows]
         self._positions[:count] = [row.position for row in rows]
         self._sequences[:count] = [row.sequence for row in rows]
-        self._wants[:count] = [row.wants_next for row in rows]
+        self._wants[:count] = [row.is_asked for row in rows]
         types = dict(llama_cpp.llama_batch._fields_)
         return llama_cpp.llama_batch(
             n_tokens=count,
@@ -132,7 +132,8 @@ class LlamaCpp:
     ) -> None:
         """Load a GGUF file for sequences of up to `num_tokens` tokens.
 
-        An exact one keeps keys and values in float32; llama.cpp's own choice is float16.
+        An exact one keeps keys and values in float32 and attends in it too; llama.cpp's fast
+        attention rounds to float16, also over a float32 cache.
         """
         llama_cpp.llama_log_set(_silence, ctypes.c_void_p())
         self._model = llama_cpp.llama_model_load_from_file(
@@ -154,13 +155,13 @@ class LlamaCpp:
         self.lengths = [0] * num_sequences
 
     def decode(self, rows: Sequence[Row]) -> list[int]:
-        """Run at most `BATCH_ROWS` rows; return the next token after each that wants one."""
+        """Run at most `BATCH_ROWS` rows; return the next token after each row that is asked."""
         status = llama_cpp.llama_decode(self._context, self._batch.fill(rows))
         if status != 0:
             raise RuntimeError(f"llama_decode gave {status} for {len(rows)} rows")
         for row in rows:
             self.lengths[row.sequence] = row.position + 1
-        num_wanted = sum(row.wants_next for row in rows)
+        num_wanted = sum(row.is_asked for row in rows)
         logits = llama_cpp.llama_get_logits(self._context)
         if not num_wanted:
             return []
@@ -207,10 +208,11 @@ def _parameters(
     parameters.n_batch = parameters.n_ubatch = BATCH_ROWS
     parameters.n_seq_max = num_sequences
     parameters.n_threads = parameters.n_threads_batch = 1
-    parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
     # Each sequence attends to its own cells only; in a unified cache it would look at all.
     parameters.kv_unified = False
+    parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
     if is_exact:
+        parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
         parameters.type_k = parameters.type_v = llama_cpp.GGML_TYPE_F32
     return parameters
 
@@ -254,14 +256,20 @@ class LlamaServer:
             self._llama.copy(0, sequence)
 
     async def _work(self) -> None:
+        """Step until no stream is left; what goes wrong ends them all."""
         loop = asyncio.get_running_loop()
-        while self._streams:
-            streams = tuple(self._streams)
-            await loop.run_in_executor(self._thread, self._step, streams)
-            for stream in streams:
-                if len(stream.output) == stream.num_new:
-                    self._streams.remove(stream)
-                    stream.done.set_result(stream.output)
+        try:
+            while self._streams:
+                streams = tuple(self._streams)
+                await loop.run_in_executor(self._thread, self._step, streams)
+                for stream in streams:
+                    if len(stream.output) == stream.num_new:
+                        self._streams.remove(stream)
+                        stream.done.set_result(stream.output)
+        except Exception as error:
+            for stream in self._streams:
+                stream.done.set_exception(error)
+            self._streams.clear()
 
     def _step(self, streams: Sequence[Stream]) -> None:
         """Run one batch: the streams that decode first, then prompts as far as there is room."""

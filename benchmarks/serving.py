@@ -48,7 +48,8 @@ METHOD = f"""
 Seconds until the last tool has ended; one compute thread, {ENGINE_DTYPE} weights everywhere.
 `generate` serves one turn at a time, so that the other processes' turns hide the tools: measured
 over {NUM_SERIAL} of the processes without tools and multiplied. llama.cpp: `llama_decode` over all
-sequences, flash attention, its default float16 cache, the prefix copied. The lower bound: every
+sequences, the prefix copied, its fast attention over its default float16 cache (its output is
+checked with exact attention over a float32 cache). The lower bound: every
 token prefilled once at the rate of a prompt alone, every step at the whole batch, no idle moment,
 and the last tool, at rates measured in the same round.
 """
