@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import llama_cpp
 from benchmarks.continuous_batching import batch_step_s, generate_batch
-from benchmarks.llmos_engine import ENGINE_DTYPE, engine_outputs, engine_step_s, load_engine
+from benchmarks.llmos_engine import engine_outputs, engine_step_s, load_engine
 from benchmarks.method import (
     OURS,
     Comparison,
@@ -22,7 +22,7 @@ from benchmarks.method import (
     measure_rounds,
     save,
 )
-from benchmarks.models import BenchmarkModel, embedded_model, random_model
+from benchmarks.models import TIMED_DTYPE, BenchmarkModel, embedded_model, random_model
 from benchmarks.transformers_generate import GenerateDecoder, generate, load_model
 
 BATCHES = (1, 8, 64)
@@ -33,10 +33,12 @@ READS = 5
 BYTES = {"float32": 4, "bfloat16": 2}
 LLAMA = "llama.cpp bfloat16"
 CONTINUOUS = "transformers continuous batching float32"
+EXACT = f"{OURS} float32"
 BOUND = "bytes to read"
 KEYS = {
     "generate bfloat16": "vs_generate_bf16",
     "generate float32": "vs_generate_fp32",
+    EXACT: "vs_own_fp32",
     CONTINUOUS: "vs_continuous_batching",
     LLAMA: "vs_llama_cpp_bf16",
     BOUND: "vs_bytes",
@@ -44,7 +46,7 @@ KEYS = {
 
 METHOD = f"""
 Milliseconds a step over {NUM_STEPS} steps after contexts of {NUM_CONTEXT} tokens, prefilled
-before; one compute thread. llmos runs {ENGINE_DTYPE}. Bytes to read: all weights and the batch's
+before; one compute thread. llmos runs {TIMED_DTYPE}. Bytes to read: all weights and the batch's
 keys and values in llmos' dtype, at the rate at which one thread sums a buffer of that size.
 transformers' continuous batching runs on the embedded model only.
 """
@@ -58,7 +60,7 @@ async def check_decode(model: BenchmarkModel) -> None:
     """
     reference = load_model(model.folder, "float32")
     contexts = _contexts(model, CHECKED_BATCH)
-    engine = load_engine(model.folder)
+    engine = load_engine(model.folder, "float32")
     outputs: dict[str, object] = {
         OURS: await engine_outputs(engine, contexts, NUM_STEPS),
         "generate": generate(reference, contexts, NUM_STEPS),
@@ -90,7 +92,8 @@ class Steps:
     def __init__(self, model: BenchmarkModel, batch: int) -> None:
         self._model = model
         self._contexts = _contexts(model, batch)
-        self._engine = load_engine(model.folder)
+        self._engine = load_engine(model.folder, TIMED_DTYPE)
+        self._exact_engine = load_engine(model.folder, "float32")
         self._generate = {
             f"generate {dtype}": GenerateDecoder(load_model(model.folder, dtype), self._contexts)
             for dtype in ("bfloat16", "float32")
@@ -106,7 +109,8 @@ class Steps:
 
     async def _ours(self, index: int) -> Mapping[str, float]:
         step_s = await engine_step_s(self._engine, self._contexts, NUM_STEPS)
-        return {OURS: 1000 * step_s, BOUND: 1000 * self._read_s()}
+        exact_s = await engine_step_s(self._exact_engine, self._contexts, NUM_STEPS)
+        return {OURS: 1000 * step_s, EXACT: 1000 * exact_s, BOUND: 1000 * self._read_s()}
 
     async def _peers(self, index: int) -> Mapping[str, float]:
         found = {name: 1000 * each.step_s(NUM_STEPS) for name, each in self._generate.items()}
@@ -118,10 +122,11 @@ class Steps:
 
     def _read_s(self) -> float:
         num_held = len(self._contexts) * NUM_CONTEXT * self._model.num_kv_elements
-        return read_s(BYTES[ENGINE_DTYPE] * (self._model.num_weights + num_held))
+        return read_s(BYTES[TIMED_DTYPE] * (self._model.num_weights + num_held))
 
     def close(self) -> None:
         self._engine.close()
+        self._exact_engine.close()
         if self._llama:
             self._llama.close()
 

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 
 from benchmarks import llama_cpp
-from benchmarks.llmos_engine import ENGINE_DTYPE, engine_step_s, load_engine, prefill_s
+from benchmarks.llmos_engine import engine_step_s, load_engine, prefill_s
 from benchmarks.method import OURS, Comparison, Variant, environment, measure_rounds, save
-from benchmarks.models import BenchmarkModel, embedded_model, random_model
+from benchmarks.models import TIMED_DTYPE, BenchmarkModel, embedded_model, random_model
 from benchmarks.serving import CHECKED, LLAMA, Serving
 from benchmarks.transformers_generate import GenerateDecoder, load_model
 from benchmarks.workload import Shape
@@ -24,7 +24,7 @@ KEYS = {GENERATE: "vs_generate", LLAMA: "vs_llama_cpp"}
 METHOD = f"""
 Processes: the embedded model, {NUM_TURNS} turns of each process as under Serving. Contexts: the
 random model, milliseconds a step at batch 1 over {NUM_STEPS} steps; the prefill before it is
-measured once. One compute thread, {ENGINE_DTYPE} weights everywhere.
+measured once. One compute thread, {TIMED_DTYPE} weights everywhere.
 """
 
 
@@ -32,7 +32,7 @@ async def grow_processes(model: BenchmarkModel) -> list[Comparison]:
     comparisons: list[Comparison] = []
     for count in PROCESSES:
         shape = Shape(num_processes=count, num_turns=NUM_TURNS)
-        rounds = await measure_rounds(Serving(model, shape, ENGINE_DTYPE).batching())
+        rounds = await measure_rounds(Serving(model, shape, TIMED_DTYPE).batching())
         comparisons.append(Comparison(f"{count} processes", "s", rounds))
     return comparisons
 
@@ -42,11 +42,11 @@ class Context:
 
     def __init__(self, model: BenchmarkModel, length: int) -> None:
         self._contexts = [model.random_tokens(length, length)]
-        self._engine = load_engine(model.folder)
-        self._generate = GenerateDecoder(load_model(model.folder, ENGINE_DTYPE), self._contexts)
+        self._engine = load_engine(model.folder, TIMED_DTYPE)
+        self._generate = GenerateDecoder(load_model(model.folder, TIMED_DTYPE), self._contexts)
         self._llama = None
         if llama_cpp.IS_INSTALLED:
-            path = llama_cpp.gguf_of(model, ENGINE_DTYPE)
+            path = llama_cpp.gguf_of(model, TIMED_DTYPE)
             self._llama = llama_cpp.LlamaDecoder(path, self._contexts, NUM_STEPS)
 
     async def prefills(self) -> Mapping[str, float]:

@@ -8,17 +8,17 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
+import torch
+
 from benchmarks.method import steady_step_s
 from llmos_kernel.engine.base import Engine, GenerateRequest
 from llmos_kernel.engine.torch.engine import TorchEngine
 
-# What `TorchEngine.load` chooses for small models on the CPU.
-ENGINE_DTYPE = "float32"
 NEVER = -1
 
 
-def load_engine(folder: Path) -> Engine:
-    return TorchEngine.load(folder)
+def load_engine(folder: Path, dtype: str) -> TorchEngine:
+    return TorchEngine.load(folder, dtype=getattr(torch, dtype))
 
 
 class EngineServer:

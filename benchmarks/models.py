@@ -16,6 +16,8 @@ import llmos_kernel
 from benchmarks.method import REPOSITORY
 
 EMBEDDED_FOLDER = Path(llmos_kernel.__file__).parent / "model"
+# What is timed; what is checked against the reference is float32.
+TIMED_DTYPE = "bfloat16"
 RANDOM_FOLDER = REPOSITORY / "runs" / "benchmarks" / "random-32m"
 
 

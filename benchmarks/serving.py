@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks import llama_cpp
 from benchmarks.llmos_engine import (
-    ENGINE_DTYPE,
     EngineServer,
     engine_step_s,
     load_engine,
@@ -24,7 +23,7 @@ from benchmarks.method import (
     measure_rounds,
     save,
 )
-from benchmarks.models import BenchmarkModel, embedded_model, random_model
+from benchmarks.models import TIMED_DTYPE, BenchmarkModel, embedded_model, random_model
 from benchmarks.transformers_generate import GenerateServer, load_model
 from benchmarks.workload import Run, Server, Shape, Workload, run_and_close, run_workload
 
@@ -45,7 +44,7 @@ METHOD = f"""
 {SHAPE.num_processes} processes of {SHAPE.num_turns} turns: a prompt of
 {SHAPE.num_prefix + SHAPE.num_prompt} tokens, {SHAPE.num_prefix} of them shared, then each turn
 {SHAPE.num_new} tokens out, a tool of {SHAPE.tool_s * 1000:g} ms, {SHAPE.num_result} tokens in.
-Seconds until the last tool has ended; one compute thread, {ENGINE_DTYPE} weights everywhere.
+Seconds until the last tool has ended; one compute thread, {TIMED_DTYPE} weights everywhere.
 `generate` serves one turn at a time, so that the other processes' turns hide the tools: measured
 over {NUM_SERIAL} of the processes without tools and multiplied. llama.cpp: `llama_decode` over all
 sequences, the prefix copied, its fast attention over its default float16 cache (its output is
@@ -61,6 +60,7 @@ class Serving:
     def __init__(self, model: BenchmarkModel, shape: Shape, dtype: str) -> None:
         self._model = model
         self._shape = shape
+        self._dtype = dtype
         self._reference = load_model(model.folder, dtype)
         self._gguf = llama_cpp.gguf_of(model, dtype) if llama_cpp.IS_INSTALLED else None
 
@@ -80,7 +80,7 @@ class Serving:
         """
         workload = self._shape.workload(self._model, 0)
         servers: dict[str, Server] = {
-            OURS: EngineServer(load_engine(self._model.folder)),
+            OURS: EngineServer(load_engine(self._model.folder, self._dtype)),
             LOCK: GenerateServer(self._reference, keeps_caches=True),
         }
         if self._gguf:
@@ -106,7 +106,7 @@ class Serving:
 
     async def _warm_server(self) -> EngineServer:
         """Return a server that holds nothing of an earlier round and has run before."""
-        server = EngineServer(load_engine(self._model.folder))
+        server = EngineServer(load_engine(self._model.folder, self._dtype))
         prompt = self._model.random_tokens(WARM_UP_TOKENS, seed=0)
         await server.turn(self._shape.num_processes, prompt, WARM_UP_TOKENS)
         return server
@@ -164,7 +164,7 @@ async def _measure() -> dict[str, float]:
     ratios: dict[str, float] = {}
     for model in (embedded_model(), random_model()):
         await Serving(model, CHECKED, "float32").check()
-        rounds = await measure_rounds(Serving(model, SHAPE, ENGINE_DTYPE).all())
+        rounds = await measure_rounds(Serving(model, SHAPE, TIMED_DTYPE).all())
         comparison = Comparison(model.title, "s", rounds)
         comparisons.append(comparison)
         found = comparison.ratios()
