@@ -9,7 +9,7 @@ import sys
 
 from benchmarks.llama_cpp import IS_INSTALLED
 
-PARTS = ("serving", "decode", "state", "growth")
+PARTS = ("serving", "decode", "state", "grammar", "growth")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.method import steady_step_s
-from llmos_kernel.engine.base import Engine, GenerateRequest
+from llmos_kernel.engine.base import Engine, GenerateRequest, TokenMask
 from llmos_kernel.engine.torch.engine import TorchEngine
 
 NEVER = -1
@@ -50,9 +50,21 @@ async def prefill_s(engine: Engine, context: Sequence[int]) -> float:
     return time.perf_counter() - start
 
 
-async def engine_step_s(engine: Engine, contexts: Sequence[Sequence[int]], num_new: int) -> float:
-    """Return the seconds a step in which all contexts decode."""
-    streams = [_arrivals(engine, pid, context, num_new) for pid, context in enumerate(contexts)]
+async def engine_step_s(
+    engine: Engine,
+    contexts: Sequence[Sequence[int]],
+    num_new: int,
+    masks: Sequence[TokenMask] | None = None,
+) -> float:
+    """Return the seconds a step in which all contexts decode, each under its mask.
+
+    What the engine does not hold yet of the contexts is prefilled before.
+    """
+    await engine_outputs(engine, contexts, 1)
+    streams = [
+        _arrivals(engine, pid, context, num_new, masks[pid] if masks else None)
+        for pid, context in enumerate(contexts)
+    ]
     return steady_step_s(await asyncio.gather(*streams))
 
 
@@ -61,11 +73,19 @@ async def _output(engine: Engine, pid: int, tokens: Sequence[int], num_new: int)
         return [token_id async for token_id in stream]
 
 
-async def _arrivals(engine: Engine, pid: int, tokens: Sequence[int], num_new: int) -> list[float]:
-    async with aclosing(_stream(engine, pid, tokens, num_new)) as stream:
+async def _arrivals(
+    engine: Engine, pid: int, tokens: Sequence[int], num_new: int, mask: TokenMask | None
+) -> list[float]:
+    async with aclosing(_stream(engine, pid, tokens, num_new, mask)) as stream:
         return [time.perf_counter() async for _ in stream]
 
 
-def _stream(engine: Engine, pid: int, tokens: Sequence[int], num_new: int) -> AsyncGenerator[int]:
-    request = GenerateRequest(tuple(tokens), NEVER, num_new, pid=pid)
+def _stream(
+    engine: Engine,
+    pid: int,
+    tokens: Sequence[int],
+    num_new: int,
+    mask: TokenMask | None = None,
+) -> AsyncGenerator[int]:
+    request = GenerateRequest(tuple(tokens), NEVER, num_new, pid=pid, mask=mask)
     return engine.generate(request)  # pyright: ignore[reportReturnType]

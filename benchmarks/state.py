@@ -1,4 +1,4 @@
-"""State: what a system call costs without its tool, and what a process costs that waits."""
+"""State: what a system call costs without its tool, a process that waits, a fork, a swap."""
 
 from __future__ import annotations
 
@@ -9,14 +9,30 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from benchmarks.method import Comparison, Spread, Variant, environment, measure_rounds, save
-from benchmarks.models import EMBEDDED_FOLDER
+from benchmarks.llmos_engine import EngineServer, load_engine
+from benchmarks.method import (
+    Comparison,
+    Spread,
+    Variant,
+    check_equal,
+    environment,
+    measure_rounds,
+    save,
+)
+from benchmarks.models import (
+    EMBEDDED_FOLDER,
+    TIMED_DTYPE,
+    BenchmarkModel,
+    embedded_model,
+    random_model,
+)
+from benchmarks.transformers_generate import generate, load_model
 from llmos_kernel.abi import (
     CallContext,
     Driver,
@@ -42,6 +58,10 @@ BATCH_PROCESSES = 2000
 NUM_WAITING = NUM_BATCHES * BATCH_PROCESSES
 WAKES = 5
 TOOL = "work"
+NUM_HELD = 560
+NUM_CHECKED = 8
+PARENT, CHILD = 0, 1
+PREFILL, FORK = "prefill", "fork"
 
 METHOD = f"""
 The kernel over an engine that says prepared tokens at once, its journal on the disk. A system call:
@@ -49,7 +69,8 @@ The kernel over an engine that says prepared tokens at once, its journal on the 
 its result, the tool doing nothing; with effects, the intent is on the disk before the tool runs.
 Waiting: {NUM_WAITING:,} processes whose tool has not answered, memory by the growth of the resident
 set in {NUM_BATCHES} batches, without keys and values; the time from one tool's answer to the first
-token after it.
+token after it. A held context: {NUM_HELD} tokens in {TIMED_DTYPE}, one compute thread; its prefill,
+a fork of it, its swap to a file, and one more token with and without that swap before it.
 """
 
 
@@ -207,6 +228,58 @@ def _resident_kib() -> float:
     return num_pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
+# Held contexts ----------------------------------------------------------------
+
+
+async def check_held(model: BenchmarkModel) -> None:
+    """Refuse to go on where a fork or a process that was swapped out goes on in another way.
+
+    Raises:
+        RuntimeError: see `check_equal`.
+    """
+    context = model.random_tokens(NUM_HELD, seed=0)
+    (reference,) = generate(load_model(model.folder, "float32"), [context], NUM_CHECKED)
+    engine = load_engine(model.folder, "float32")
+    server = EngineServer(engine)
+    outputs = {"llmos": await server.turn(PARENT, context, NUM_CHECKED)}
+    await engine.fork(PARENT, CHILD, NUM_HELD)
+    outputs["the fork"] = await server.turn(CHILD, context, NUM_CHECKED)
+    engine.release(CHILD)
+    await engine.swap_out(PARENT)
+    outputs["the swapped process"] = await server.turn(PARENT, context, NUM_CHECKED)
+    engine.close()
+    check_equal(outputs, reference)
+
+
+async def measure_held(model: BenchmarkModel) -> Comparison:
+    """Return the milliseconds that a context costs which the engine holds, or does not."""
+    engine = load_engine(model.folder, TIMED_DTYPE)
+    server = EngineServer(engine)
+
+    async def held(index: int) -> Mapping[str, float]:
+        context = model.random_tokens(NUM_HELD, seed=index + 1)
+        found = {
+            PREFILL: await _ms(server.turn(PARENT, context, 1)),
+            FORK: await _ms(engine.fork(PARENT, CHILD, NUM_HELD)),
+        }
+        engine.release(CHILD)
+        found["a token"] = await _ms(server.turn(PARENT, context, 1))
+        found["swap out"] = await _ms(engine.swap_out(PARENT))
+        found["a token after swap"] = await _ms(server.turn(PARENT, context, 1))
+        return found
+
+    await held(-1)
+    rounds = await measure_rounds([held])
+    engine.close()
+    return Comparison(f"{model.title}: held context", "ms", rounds)
+
+
+async def _ms(action: Awaitable[object]) -> float:
+    start = time.perf_counter()
+    await action
+    return 1000 * (time.perf_counter() - start)
+
+
 def measure() -> dict[str, float]:
     """Measure this part, write its table and plot, and return its figures."""
     return asyncio.run(_measure())
@@ -215,6 +288,7 @@ def measure() -> dict[str, float]:
 async def _measure() -> dict[str, float]:
     setting = environment()
     script = Script()
+    ratios: dict[str, float] = {}
     free, effectful = "without effects", "with effects"
     calls = [
         call_variant(script, free, frozenset()),
@@ -222,8 +296,14 @@ async def _measure() -> dict[str, float]:
     ]
     system_call = Comparison("a system call", "µs", await measure_rounds(calls))
     memory, wake = await measure_waiting(script)
-    save("state", METHOD, [system_call, memory, wake], setting)
-    return {
+    held: list[Comparison] = []
+    for model in (embedded_model(), random_model()):
+        await check_held(model)
+        held.append(await measure_held(model))
+        forks = Spread.of([each[PREFILL] / each[FORK] for each in held[-1].rounds])
+        ratios[f"prefill_vs_fork{model.suffix}"] = forks.median
+    save("state", METHOD, [system_call, memory, wake, *held], setting)
+    return ratios | {
         "syscall_us": system_call.values()[free].median,
         "syscall_with_effects_us": system_call.values()[effectful].median,
         "waiting_kib": _only(memory).median,
