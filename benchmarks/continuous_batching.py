@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from benchmarks.method import steady_step_s
-
 
 def generate_batch(
     model: PreTrainedModel, contexts: Sequence[Sequence[int]], num_new: int
@@ -23,6 +21,22 @@ def generate_batch(
 def batch_step_s(model: PreTrainedModel, contexts: Sequence[Sequence[int]], num_new: int) -> float:
     """Return the seconds a step in which all contexts decode."""
     return steady_step_s([output.timestamps or [] for output in _outputs(model, contexts, num_new)])
+
+
+def steady_step_s(arrivals: Sequence[Sequence[float]]) -> float:
+    """Return the seconds a step while all streams are at work.
+
+    `arrivals` holds the moments of each stream's tokens, in order.
+
+    Raises:
+        RuntimeError: at no time were all at work.
+    """
+    start = max(moments[0] for moments in arrivals)
+    end = min(moments[-1] for moments in arrivals)
+    num_tokens = sum(start < moment <= end for moments in arrivals for moment in moments)
+    if not num_tokens:
+        raise RuntimeError(f"the {len(arrivals)} streams were never at work together; ask for more")
+    return (end - start) * len(arrivals) / num_tokens
 
 
 def _outputs(

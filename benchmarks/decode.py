@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import llama_cpp
 from benchmarks.continuous_batching import batch_step_s, generate_batch
-from benchmarks.llmos_engine import engine_outputs, engine_step_s, load_engine
+from benchmarks.llmos_engine import engine_outputs, engine_step_s, warm_engine
 from benchmarks.method import (
     OURS,
     Comparison,
@@ -24,6 +24,7 @@ from benchmarks.method import (
 )
 from benchmarks.models import TIMED_DTYPE, BenchmarkModel, embedded_model, random_model
 from benchmarks.transformers_generate import GenerateDecoder, generate, load_model
+from llmos_kernel.engine.base import Engine
 
 BATCHES = (1, 8, 64)
 NUM_CONTEXT = 256
@@ -60,7 +61,7 @@ async def check_decode(model: BenchmarkModel) -> None:
     """
     reference = load_model(model.folder, "float32")
     contexts = _contexts(model, CHECKED_BATCH)
-    engine = load_engine(model.folder, "float32")
+    engine = await warm_engine(model, "float32")
     outputs: dict[str, object] = {
         OURS: await engine_outputs(engine, contexts, NUM_STEPS),
         "generate": generate(reference, contexts, NUM_STEPS),
@@ -89,11 +90,18 @@ def _contexts(model: BenchmarkModel, batch: int) -> list[list[int]]:
 class Steps:
     """The variants of one model and batch size, loaded and prefilled. Close it once."""
 
-    def __init__(self, model: BenchmarkModel, batch: int) -> None:
+    @classmethod
+    async def load(cls, model: BenchmarkModel, batch: int) -> Steps:
+        engine = await warm_engine(model, TIMED_DTYPE)
+        return cls(model, batch, engine, await warm_engine(model, "float32"))
+
+    def __init__(
+        self, model: BenchmarkModel, batch: int, engine: Engine, exact_engine: Engine
+    ) -> None:
         self._model = model
         self._contexts = _contexts(model, batch)
-        self._engine = load_engine(model.folder, TIMED_DTYPE)
-        self._exact_engine = load_engine(model.folder, "float32")
+        self._engine = engine
+        self._exact_engine = exact_engine
         self._generate = {
             f"generate {dtype}": GenerateDecoder(load_model(model.folder, dtype), self._contexts)
             for dtype in ("bfloat16", "float32")
@@ -153,7 +161,7 @@ async def _measure() -> dict[str, float]:
     for model in (embedded_model(), random_model()):
         await check_decode(model)
         for batch in BATCHES:
-            steps = Steps(model, batch)
+            steps = await Steps.load(model, batch)
             rounds = await measure_rounds(steps.variants())
             steps.close()
             comparison = Comparison(f"{model.title}, batch {batch}", "ms", rounds)

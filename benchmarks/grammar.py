@@ -8,11 +8,12 @@ from collections.abc import Mapping
 
 from tokenizers import Tokenizer
 
-from benchmarks.llmos_engine import engine_step_s, load_engine
+from benchmarks.llmos_engine import engine_step_s, warm_engine
 from benchmarks.method import OURS, Comparison, Spread, environment, measure_rounds, save
 from benchmarks.models import TIMED_DTYPE, BenchmarkModel, embedded_model
 from llmos_kernel.abi import ToolSpec
 from llmos_kernel.dialects.renderer import Renderer, detect_dialect
+from llmos_kernel.engine.base import Engine
 from llmos_kernel.grammar import CallGrammar, CallMask
 
 BATCHES = (1, 64)
@@ -41,11 +42,11 @@ def tools() -> list[ToolSpec]:
 class Masking:
     """One batch of the embedded model, with and without masks. Close it once."""
 
-    def __init__(self, model: BenchmarkModel, batch: int) -> None:
+    def __init__(self, model: BenchmarkModel, batch: int, engine: Engine) -> None:
         tokenizer = Tokenizer.from_file(str(model.folder / "tokenizer.json"))
         self._grammar = CallGrammar(Renderer(tokenizer, detect_dialect(tokenizer)), tools())
         self._contexts = [model.random_tokens(NUM_CONTEXT, seed) for seed in range(batch)]
-        self._engine = load_engine(model.folder, TIMED_DTYPE)
+        self._engine = engine
 
     async def masked(self, index: int) -> Mapping[str, float]:
         masks = [self._open_mask() for _ in self._contexts]
@@ -75,8 +76,9 @@ async def _measure() -> dict[str, float]:
     setting = environment()
     comparisons: list[Comparison] = []
     shares: dict[str, float] = {}
+    model = embedded_model()
     for batch in BATCHES:
-        masking = Masking(embedded_model(), batch)
+        masking = Masking(model, batch, await warm_engine(model, TIMED_DTYPE))
         rounds = await measure_rounds([masking.masked, masking.free])
         masking.close()
         comparisons.append(Comparison(f"batch {batch}", "ms", rounds))

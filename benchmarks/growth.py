@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 
 from benchmarks import llama_cpp
-from benchmarks.llmos_engine import engine_step_s, load_engine, prefill_s
+from benchmarks.llmos_engine import engine_step_s, prefill_s, warm_engine
 from benchmarks.method import OURS, Comparison, Variant, environment, measure_rounds, save
 from benchmarks.models import TIMED_DTYPE, BenchmarkModel, embedded_model, random_model
 from benchmarks.serving import CHECKED, LLAMA, Serving
 from benchmarks.transformers_generate import GenerateDecoder, load_model
 from benchmarks.workload import Shape
+from llmos_kernel.engine.base import Engine
 
 PROCESSES = (1, 4, 16, 64)
 CONTEXTS = (1024, 4096, 16_384)
@@ -40,9 +41,9 @@ async def grow_processes(model: BenchmarkModel) -> list[Comparison]:
 class Context:
     """The variants over one long context, loaded and prefilled. Close it once."""
 
-    def __init__(self, model: BenchmarkModel, length: int) -> None:
+    def __init__(self, model: BenchmarkModel, length: int, engine: Engine) -> None:
         self._contexts = [model.random_tokens(length, length)]
-        self._engine = load_engine(model.folder, TIMED_DTYPE)
+        self._engine = engine
         self._generate = GenerateDecoder(load_model(model.folder, TIMED_DTYPE), self._contexts)
         self._llama = None
         if llama_cpp.IS_INSTALLED:
@@ -73,7 +74,7 @@ class Context:
 
 async def grow_context(model: BenchmarkModel, length: int) -> tuple[Comparison, Comparison]:
     """Return the time of one prefill, and of the steps after it."""
-    context = Context(model, length)
+    context = Context(model, length, await warm_engine(model, TIMED_DTYPE))
     prefill = Comparison(f"{length:,} tokens, prefill", "s", [await context.prefills()])
     rounds = await measure_rounds(context.variants())
     context.close()

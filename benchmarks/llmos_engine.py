@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from pathlib import Path
 
 import torch
 
-from benchmarks.method import steady_step_s
+from benchmarks.models import BenchmarkModel
 from llmos_kernel.engine.base import Engine, GenerateRequest, TokenMask
 from llmos_kernel.engine.torch.engine import TorchEngine
 
 NEVER = -1
+WARM_UP_PROCESSES = 8
+WARM_UP_TOKENS = 32
+WARM_UP_SEED = 1_000_000_000
 
 
-def load_engine(folder: Path, dtype: str) -> TorchEngine:
-    return TorchEngine.load(folder, dtype=getattr(torch, dtype))
+async def warm_engine(model: BenchmarkModel, dtype: str) -> TorchEngine:
+    """Load an engine and let it run until it has its compiled operations; it then holds nothing."""
+    engine = TorchEngine.load(model.folder, dtype=getattr(torch, dtype))
+    pids = range(WARM_UP_PROCESSES)
+    prompts = [model.random_tokens(WARM_UP_TOKENS, WARM_UP_SEED + pid) for pid in pids]
+    await engine_outputs(engine, prompts, WARM_UP_TOKENS)
+    for pid in pids:
+        engine.release(pid)
+    return engine
 
 
 class EngineServer:
@@ -36,10 +45,16 @@ class EngineServer:
 
 
 async def engine_outputs(
-    engine: Engine, contexts: Sequence[Sequence[int]], num_new: int
+    engine: Engine,
+    contexts: Sequence[Sequence[int]],
+    num_new: int,
+    masks: Sequence[TokenMask] | None = None,
 ) -> list[list[int]]:
-    """Continue all contexts side by side, greedily."""
-    streams = [_output(engine, pid, context, num_new) for pid, context in enumerate(contexts)]
+    """Continue all contexts side by side, greedily, each under its mask."""
+    streams = [
+        _output(engine, pid, context, num_new, masks[pid] if masks else None)
+        for pid, context in enumerate(contexts)
+    ]
     return await asyncio.gather(*streams)
 
 
@@ -61,31 +76,18 @@ async def engine_step_s(
     What the engine does not hold yet of the contexts is prefilled before.
     """
     await engine_outputs(engine, contexts, 1)
-    streams = [
-        _arrivals(engine, pid, context, num_new, masks[pid] if masks else None)
-        for pid, context in enumerate(contexts)
-    ]
-    return steady_step_s(await asyncio.gather(*streams))
+    start = time.perf_counter()
+    await engine_outputs(engine, contexts, num_new, masks)
+    return (time.perf_counter() - start) / num_new
 
 
-async def _output(engine: Engine, pid: int, tokens: Sequence[int], num_new: int) -> list[int]:
-    async with aclosing(_stream(engine, pid, tokens, num_new)) as stream:
-        return [token_id async for token_id in stream]
-
-
-async def _arrivals(
-    engine: Engine, pid: int, tokens: Sequence[int], num_new: int, mask: TokenMask | None
-) -> list[float]:
-    async with aclosing(_stream(engine, pid, tokens, num_new, mask)) as stream:
-        return [time.perf_counter() async for _ in stream]
-
-
-def _stream(
+async def _output(
     engine: Engine,
     pid: int,
     tokens: Sequence[int],
     num_new: int,
     mask: TokenMask | None = None,
-) -> AsyncGenerator[int]:
+) -> list[int]:
     request = GenerateRequest(tuple(tokens), NEVER, num_new, pid=pid, mask=mask)
-    return engine.generate(request)  # pyright: ignore[reportReturnType]
+    async with aclosing(engine.generate(request)) as stream:  # pyright: ignore
+        return [token_id async for token_id in stream]

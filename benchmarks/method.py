@@ -86,22 +86,6 @@ async def measure_rounds(variants: Sequence[Variant]) -> list[dict[str, float]]:
     return [{name: each[name] for name in rounds[0]} for each in rounds]
 
 
-def steady_step_s(arrivals: Sequence[Sequence[float]]) -> float:
-    """Return the seconds a step while all streams are at work.
-
-    `arrivals` holds the moments of each stream's tokens, in order.
-
-    Raises:
-        RuntimeError: at no time were all at work.
-    """
-    start = max(moments[0] for moments in arrivals)
-    end = min(moments[-1] for moments in arrivals)
-    num_tokens = sum(start < moment <= end for moments in arrivals for moment in moments)
-    if not num_tokens:
-        raise RuntimeError(f"the {len(arrivals)} streams were never at work together; ask for more")
-    return (end - start) * len(arrivals) / num_tokens
-
-
 def check_equal(outputs: Mapping[str, object], reference: object) -> None:
     """Refuse to time variants that do not say what the reference says.
 

@@ -10,8 +10,8 @@ from benchmarks import llama_cpp
 from benchmarks.llmos_engine import (
     EngineServer,
     engine_step_s,
-    load_engine,
     prefill_s,
+    warm_engine,
 )
 from benchmarks.method import (
     OURS,
@@ -38,7 +38,6 @@ CHECKED = Shape(num_processes=3, num_turns=2, num_new=12, tool_s=0)
 # Peers that serve one turn at a time run this many of the processes.
 NUM_SERIAL = 2
 NUM_BOUND_PROMPTS = 4
-WARM_UP_TOKENS = 64
 
 METHOD = f"""
 {SHAPE.num_processes} processes of {SHAPE.num_turns} turns: a prompt of
@@ -80,7 +79,7 @@ class Serving:
         """
         workload = self._shape.workload(self._model, 0)
         servers: dict[str, Server] = {
-            OURS: EngineServer(load_engine(self._model.folder, self._dtype)),
+            OURS: await self._warm_server(),
             LOCK: GenerateServer(self._reference, keeps_caches=True),
         }
         if self._gguf:
@@ -105,11 +104,8 @@ class Serving:
             server.close()
 
     async def _warm_server(self) -> EngineServer:
-        """Return a server that holds nothing of an earlier round and has run before."""
-        server = EngineServer(load_engine(self._model.folder, self._dtype))
-        prompt = self._model.random_tokens(WARM_UP_TOKENS, seed=0)
-        await server.turn(self._shape.num_processes, prompt, WARM_UP_TOKENS)
-        return server
+        """Return a server that holds nothing of an earlier round."""
+        return EngineServer(await warm_engine(self._model, self._dtype))
 
     async def _bound_s(self, server: EngineServer, workload: Workload, run: Run) -> float:
         """Return the least time for a workload, at the rates of the engine that has just run it."""

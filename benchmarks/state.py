@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from benchmarks.llmos_engine import EngineServer, load_engine
+from benchmarks.llmos_engine import EngineServer, warm_engine
 from benchmarks.method import (
     Comparison,
     Spread,
@@ -189,28 +189,30 @@ async def measure_waiting(script: Script) -> tuple[Comparison, Comparison]:
         engine,
     ):
         turns: list[asyncio.Task[str]] = []
-        sizes: list[float] = []
+        sizes = [_resident_kib()]
         for _ in range(NUM_BATCHES):
-            sizes.append(await _add_waiting(kernel, engine, driver, turns))
+            turns += await _add_waiting(kernel, engine, driver)
+            sizes.append(_resident_kib())
         wakes = [await _wake_ms(driver, has_spoken) for _ in range(WAKES)]
         for pid in driver.waiting():
             driver.answer(pid)
         await asyncio.gather(*turns)
     name = f"{NUM_WAITING:,} waiting"
-    memory = Comparison("memory for each process", "KiB", [{name: size} for size in sizes])
+    grown = [(after - before) / BATCH_PROCESSES for before, after in itertools.pairwise(sizes)]
+    memory = Comparison("memory for each process", "KiB", [{name: size} for size in grown])
     return memory, Comparison("until one runs again", "ms", [{name: wake} for wake in wakes])
 
 
 async def _add_waiting(
-    kernel: Kernel, engine: FakeEngine, driver: Waiting, turns: list[asyncio.Task[str]]
-) -> float:
-    """Start a batch of processes that come to wait; return the KiB that each has added."""
-    before = _resident_kib()
-    for _ in range(BATCH_PROCESSES):
-        turns.append(asyncio.create_task(kernel.turn(kernel.start(""), "work")))
+    kernel: Kernel, engine: FakeEngine, driver: Waiting
+) -> list[asyncio.Task[str]]:
+    """Start a batch of processes, and return their turns once they all wait."""
+    turns = [
+        asyncio.create_task(kernel.turn(kernel.start(""), "work")) for _ in range(BATCH_PROCESSES)
+    ]
     await driver.wait_for_calls(BATCH_PROCESSES)
     engine.requests.clear()
-    return (_resident_kib() - before) / BATCH_PROCESSES
+    return turns
 
 
 async def _wake_ms(driver: Waiting, has_spoken: asyncio.Event) -> float:
@@ -239,7 +241,7 @@ async def check_held(model: BenchmarkModel) -> None:
     """
     context = model.random_tokens(NUM_HELD, seed=0)
     (reference,) = generate(load_model(model.folder, "float32"), [context], NUM_CHECKED)
-    engine = load_engine(model.folder, "float32")
+    engine = await warm_engine(model, "float32")
     server = EngineServer(engine)
     outputs = {"llmos": await server.turn(PARENT, context, NUM_CHECKED)}
     await engine.fork(PARENT, CHILD, NUM_HELD)
@@ -253,7 +255,7 @@ async def check_held(model: BenchmarkModel) -> None:
 
 async def measure_held(model: BenchmarkModel) -> Comparison:
     """Return the milliseconds that a context costs which the engine holds, or does not."""
-    engine = load_engine(model.folder, TIMED_DTYPE)
+    engine = await warm_engine(model, TIMED_DTYPE)
     server = EngineServer(engine)
 
     async def held(index: int) -> Mapping[str, float]:
@@ -268,7 +270,6 @@ async def measure_held(model: BenchmarkModel) -> Comparison:
         found["a token after swap"] = await _ms(server.turn(PARENT, context, 1))
         return found
 
-    await held(-1)
     rounds = await measure_rounds([held])
     engine.close()
     return Comparison(f"{model.title}: held context", "ms", rounds)
@@ -294,8 +295,9 @@ async def _measure() -> dict[str, float]:
         call_variant(script, free, frozenset()),
         call_variant(script, effectful, frozenset({Effect.FILES})),
     ]
-    system_call = Comparison("a system call", "µs", await measure_rounds(calls))
+    # First: memory that something else has freed would hide what the processes take.
     memory, wake = await measure_waiting(script)
+    system_call = Comparison("a system call", "µs", await measure_rounds(calls))
     held: list[Comparison] = []
     for model in (embedded_model(), random_model()):
         await check_held(model)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.continuous_batching import steady_step_s
 from benchmarks.method import (
     NUM_ROUNDS,
     OURS,
@@ -16,7 +17,6 @@ from benchmarks.method import (
     check_equal,
     measure_rounds,
     save,
-    steady_step_s,
     table,
 )
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decode, growth, llama_cpp, state
+from benchmarks import decode, grammar, growth, llama_cpp, state
 from benchmarks.method import OURS
-from benchmarks.models import BenchmarkModel
+from benchmarks.models import BenchmarkModel, embedded_model
 from benchmarks.serving import BOUND, FIFO, LLAMA, LOCK, Serving
 from benchmarks.workload import Shape
 
@@ -31,7 +31,9 @@ async def test_every_server_says_what_generate_says(tiny: BenchmarkModel) -> Non
 async def test_a_server_that_loses_a_token_is_not_timed(
     tiny: BenchmarkModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def forgetful(engine: object, pid: int, tokens: list[int], num_new: int) -> list[int]:
+    async def forgetful(
+        engine: object, pid: int, tokens: list[int], num_new: int, mask: object = None
+    ) -> list[int]:
         return [0] * num_new
 
     monkeypatch.setattr("benchmarks.llmos_engine._output", forgetful)
@@ -57,7 +59,7 @@ async def test_every_decoder_says_what_generate_says(tiny: BenchmarkModel) -> No
 
 
 async def test_decoding_measures_the_same_again_after_a_round(tiny: BenchmarkModel) -> None:
-    steps = decode.Steps(tiny, 2)
+    steps = await decode.Steps.load(tiny, 2)
     variants = steps.variants()
     rounds = [[await variant(index) for variant in variants] for index in range(2)]
     steps.close()
@@ -79,6 +81,30 @@ async def test_growth_measures_llmos_beside_its_peers(tiny: BenchmarkModel) -> N
     prefill, step = await growth.grow_context(tiny, 64)
     assert list(prefill.rounds[0]) == list(step.rounds[0])
     assert step.title == "64 tokens"
+
+
+async def test_a_fork_and_a_swapped_process_say_what_generate_says(tiny: BenchmarkModel) -> None:
+    await state.check_held(tiny)
+
+
+async def test_a_held_context_is_measured_with_its_fork_and_its_swap(tiny: BenchmarkModel) -> None:
+    values = (await state.measure_held(tiny)).values()
+    assert values[state.FORK].median < values[state.PREFILL].median
+    assert len(values) == 5
+
+
+async def test_masks_are_at_work_in_every_step_that_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = embedded_model()
+    engine = await grammar.warm_engine(model, "float32")
+    masking = grammar.Masking(model, 2, engine)
+    assert (await masking.masked(0))[OURS] > 0
+    assert (await masking.free(0))[grammar.FREE] > 0
+    monkeypatch.setattr(grammar.CallMask, "words", lambda mask: None)
+    with pytest.raises(RuntimeError, match="closed before the last step"):
+        await masking.masked(0)
+    masking.close()
 
 
 async def test_processes_that_wait_run_again_when_their_tool_answers(
