@@ -237,7 +237,7 @@ async def _run_request(
         if not step.traps:
             break
         traps += step.traps
-        kernel.give_results(process, ["done"] * len(step.traps))
+        process.conversation.give_results(["done"] * len(step.traps))
     if len(traps) != len(case.expect):
         return False, got
     for expected, trap in zip(case.expect, traps, strict=True):
@@ -256,7 +256,7 @@ async def _run_dialogue(
         if "user" in turn:
             kernel.tell(process, turn["user"])
         else:
-            kernel.give_results(process, [turn["result"]])
+            process.conversation.give_results([turn["result"]])
         step = await _timed_step(kernel, process, steps_s)
         got += [_shown(trap) for trap in step.traps] or [step.text]
         if "answer_contains" in expected:

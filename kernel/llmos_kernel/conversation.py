@@ -116,6 +116,11 @@ class Conversation:
             return Phase.CALL
         return Phase.ANSWER if self.step and self.step.is_ended else Phase.SPEAK
 
+    @property
+    def is_in_turn(self) -> bool:
+        """Whether a user's message waits for its answer."""
+        return self.has_heard and self.answer is None
+
     def tell(self, text: str) -> None:
         """Append a user's message, after an end to whatever an interruption left open."""
         if self.step is not None and not self.step.is_ended:

@@ -35,8 +35,8 @@ from llmos_kernel.process import (
 )
 from llmos_kernel.process_calls import process_calls
 from llmos_kernel.recovery import NotRecoverable, outcome
+from llmos_kernel.signals import Signals
 from llmos_kernel.steps import Limits, StepRunner, out_of_budget
-from llmos_kernel.stops import Stops
 from llmos_kernel.syscalls import SyscallTable
 from llmos_kernel.trace import Trace
 
@@ -50,7 +50,11 @@ def ignore(*_: Any) -> None:
 
 
 class Kernel:
-    """Processes over one engine, one tool table and one journal. Use from one event loop."""
+    """Processes over one engine, one tool table and one journal. Use from one event loop.
+
+    Every method that takes a pid raises `LlmosError` where it has to be that of a live process
+    and is not.
+    """
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class Kernel:
             journal, renderer, self._table, model=model, limits=limits, is_dry_run=is_dry_run
         )
         self._trace = Trace(journal, on_event)
-        self._stops = Stops(self._trace)
+        self._signals = Signals(self._trace)
         self._masks = Masks(renderer)
         self._steps = StepRunner(
             engine,
@@ -95,13 +99,9 @@ class Kernel:
             on_text=on_text,
             mask_of=lambda process: self._masks.mask(self._table.granted(process.tools)),
         )
-        dispatcher = Dispatcher(self._table.specs, journal.store_blob)
+        run_call = run_call or Dispatcher(self._table.specs, journal.store_blob).run
         self._calls = CallRunner(
-            self._table,
-            run_call or dispatcher.run,
-            self._trace,
-            workspace=workspace,
-            approve=approve,
+            self._table, run_call, self._trace, workspace=workspace, approve=approve
         )
         self._lives: dict[int, asyncio.Task[None]] = {}
         self.processes = ProcessTable()
@@ -120,7 +120,8 @@ class Kernel:
         except Exception as error:  # the boundary of a task: those who wait get the error
             result, status = error, ExitStatus.FAILED
         process.work = None
-        await self._end_children(process)
+        if lives := self._kill_children(process):
+            await asyncio.wait(lives)
         self._end(process, status, result)
 
     async def _whole_turn(self, process: Process) -> str:
@@ -135,8 +136,8 @@ class Kernel:
             except StateError as error:
                 if process.ending is not None:
                     raise asyncio.CancelledError from error
-                self._stops.stop_for(process, error)
-                await self._stops.wait(process)
+                self._signals.stop_for(process, error)
+                await self._signals.wait(process)
 
     async def _turn(self, process: Process) -> str:
         """Bring a turn to its answer within the process's time, and leave the process READY."""
@@ -160,7 +161,7 @@ class Kernel:
         """Go on from wherever the process is until the model has answered."""
         talk = process.conversation
         while talk.answer is None:
-            await self._stops.wait(process)
+            await self._signals.wait(process)
             match talk.phase:
                 case Phase.SPEAK:
                     self._steps.check(process)
@@ -184,16 +185,13 @@ class Kernel:
             process.is_calling = False
             if process.state is ProcessState.WAITING:
                 self._trace.move(process, ProcessState.READY)
-        await self._stops.wait(process)
+        await self._signals.wait(process)
         process.conversation.give_results()
 
     # Making and ending processes ---------------------------------------------
 
     def spawn(self, task: str, **options: Unpack[SpawnOptions]) -> Process:
-        """Make a process whose whole life, from its task to its answer, runs by itself.
-
-        Raises: as `start`.
-        """
+        """Make a process, as `start`, whose whole life, up to its answer, runs by itself."""
         process = self.start(task, **options)
         self._begin(process)
         return process
@@ -203,7 +201,6 @@ class Kernel:
 
         Raises:
             ConfigError: an option is out of range; a child has more than its parent.
-            LlmosError: its parent is not alive.
         """
         parent = options.get("parent")
         process, first = self._maker.new(
@@ -223,8 +220,8 @@ class Kernel:
         self._lives[process.pid] = life
         life.add_done_callback(lambda _: self._lives.pop(process.pid))
 
-    async def turn(self, process: Process, message: str) -> str:
-        """Give a process a user's message and return its answer.
+    async def turn(self, process: Process, message: str | None = None) -> str:
+        """Give a process a user's message, or let its open turn go on, and return its answer.
 
         After cancellation or failure another turn can follow.
 
@@ -236,14 +233,15 @@ class Kernel:
         try:
             if process.failure is not None:
                 self._restore(process)
-            self.tell(process, message)
+            if message is not None:
+                self.tell(process, message)
             return await self._turn(process)
         except asyncio.CancelledError:
             if process.ending is None:
                 raise
             raise process.interrupted() from None
         except StateError as error:
-            self._stops.stop_for(process, error)
+            self._signals.stop_for(process, error)
             raise
         finally:
             process.is_at_work = False
@@ -258,8 +256,7 @@ class Kernel:
         self._end(process, status, ended if answer is None else answer)
 
     def _end(self, process: Process, status: ExitStatus, result: str | Exception) -> None:
-        for child in self.processes.children(process.pid):
-            self.signal(child.pid, Signal.KILL)
+        self._kill_children(process)
         # One that lacked disk and was not killed can be resumed: its journal must not say ended.
         if process.failure is None or status is ExitStatus.KILLED:
             process.exit_status = status
@@ -269,13 +266,12 @@ class Kernel:
         self.processes.remove(process.pid)
         process.settle(result)
 
-    async def _end_children(self, process: Process) -> None:
+    def _kill_children(self, process: Process) -> list[asyncio.Task[None]]:
+        """Kill a process's children; return the lives that have yet to end."""
         children = self.processes.children(process.pid)
         for child in children:
             self.signal(child.pid, Signal.KILL)
-        lives = [self._lives[child.pid] for child in children if child.pid in self._lives]
-        if lives:
-            await asyncio.wait(lives)
+        return [self._lives[child.pid] for child in children if child.pid in self._lives]
 
     async def close(self) -> None:
         """End every process that is left, then close tools, engine and journal."""
@@ -293,33 +289,16 @@ class Kernel:
     # Signals and messages ----------------------------------------------------
 
     def signal(self, pid: int, signal: Signal) -> None:
-        """Signal a live process; it acts soon, also where the journal cannot take the signal.
-
-        Raises:
-            LlmosError: there is no such live process.
-        """
+        """Signal a process. One that is killed while it is not at work ends at once."""
         process = self.processes[pid]
-        with suppress(StateError):
-            self._trace.record(process, "signal", {"signal": signal.value})
-        match signal:
-            case Signal.STOP:
-                self._stops.stop(process)
-            case Signal.CONTINUE:
-                self._stops.go_on(process)
-            case Signal.INTERRUPT if process.is_at_work:
-                process.cancel(ExitStatus.INTERRUPTED)
-            case Signal.INTERRUPT:
-                pass
-            case Signal.KILL if process.is_at_work:
-                process.cancel(ExitStatus.KILLED)
-            case Signal.KILL:
-                self.finish(process, ExitStatus.KILLED)
+        self._signals.take(process, signal)
+        if signal is Signal.KILL and not process.is_at_work:
+            self.finish(process, ExitStatus.KILLED)
 
     def send(self, pid: int, text: str, *, sender: int | None = None) -> None:
-        """Put a message into a live process's mailbox; it wakes where it waits for one.
+        """Put a message into a process's mailbox; it wakes where it waits for one.
 
         Raises:
-            LlmosError: there is no such live process.
             StateError: the journal cannot take it; then the process does not get it.
         """
         process = self.processes[pid]
@@ -331,11 +310,10 @@ class Kernel:
         return await self.processes[pid].letter()
 
     def renice(self, pid: int, nice: int) -> None:
-        """Change a live process's share of the model.
+        """Change a process's share of the model.
 
         Raises:
             ConfigError: `nice` is out of range.
-            LlmosError: there is no such live process.
         """
         check_nice(nice)
         process = self.processes[pid]
@@ -348,8 +326,7 @@ class Kernel:
 
         Raises:
             TaskFailed: it ended without one.
-            StateError: it is stopped because its journal cannot be written, or it has not ended
-                and lives in no kernel here.
+            StateError: its journal cannot be written, or it has not ended and is not here.
             Exception: what else it died of.
         """
         if pid not in self.processes:
@@ -365,35 +342,39 @@ class Kernel:
         """Let a process go on whose kernel died, with its unfinished children.
 
         A call that was not begun, or may be repeated, is run; of another whose effect had begun
-        the process is told that the outcome is unknown.
-
-        Raises:
-            NotRecoverable: it has ended, or its journal does not tell enough.
-            StateError: there is no such process, or a living kernel runs it.
+        the process is told that the outcome is unknown. Raises: as `adopt`.
         """
         if pid in self.processes and self.processes[pid].failure is not None:
-            self._stops.go_on(self.processes[pid])
+            self._signals.go_on(self.processes[pid])
             return self.processes[pid]
-        if pid in self.processes:
-            raise NotRecoverable(f"process {pid} is at work already")
-        self._maker.take_over(pid)
-        process = self._revive(pid)
+        process = self.adopt(pid)
+        self._begin(process)
         for child in self._journal.children(pid):
             if self._journal.process(child).exit_status is None:
                 self.resume(child)
         return process
+
+    def adopt(self, pid: int) -> Process:
+        """Take over a process whose kernel died; its caller leads it on through `turn`s.
+
+        Raises:
+            NotRecoverable: it is at work or has ended, or its journal does not tell enough.
+            StateError: there is no such process, or a living kernel runs it.
+        """
+        if pid in self.processes:
+            raise NotRecoverable(f"process {pid} is at work already")
+        self._maker.take_over(pid)
+        return self._revive(pid)
 
     def fork(self, pid: int, *, at: int | None = None) -> Process:
         """Make a process with the same past, up to event `at` or all, which goes on by itself.
 
         Of a step that is still being made, only what is journalled is taken over.
 
-        Raises:
-            ConfigError: there is no such event.
-            NotRecoverable: its journal does not tell enough.
-            StateError: there is no such process.
+        Raises: as `adopt`, but for those at work; ConfigError where there is no such event.
         """
         process = self._revive(self._maker.copy(pid, at=at))
+        self._begin(process)
         self._engine.fork(pid, process.pid, len(process.context))
         return process
 
@@ -403,7 +384,6 @@ class Kernel:
             process.parent = None
         self._trace.record(process, "resume", {})
         self._admit(process)
-        self._begin(process)
         return process
 
     def _restore(self, process: Process) -> None:
@@ -426,11 +406,7 @@ class Kernel:
         """Let the model speak once, to its stop token or its limit."""
         step = process.conversation.open_step()
         while not step.is_ended:
-            await self._stops.wait(process)
+            await self._signals.wait(process)
             self._trace.move(process, ProcessState.RUNNING)
             await self._steps.run(process)
         return step
-
-    def give_results(self, process: Process, texts: list[str]) -> None:
-        """Append texts as the results of a step's calls, in their order."""
-        process.conversation.give_results(texts)

@@ -115,8 +115,10 @@ class ProcessMaker:
         if not 0 < end <= len(events):
             raise ConfigError(f"process {pid} has no event {at!r}; it has 0 to {len(events) - 1}")
         kept = events[:end]
+        if "exit" in kept[-1].body:
+            kept.pop()
         birth = self._rebuilt(pid, kept).birth
-        body = replace(birth, fork={"pid": pid, "at": end - 1}).body()
+        body = replace(birth, fork={"pid": pid, "at": len(kept) - 1}).body()
         first = replace(events[0], time=time.time(), body=body)
         return self._journal.add_process(record.task, record.model, events=[first, *kept[1:]])
 

@@ -222,7 +222,7 @@ class _Rebuilding:
             call.is_started = True
             return
         call.is_malformed = event.body.get("is_malformed", False)
-        self._talk.set_result(call, _result(event.body))
+        self._talk.set_result(call, read_result(event.body))
 
     def _take_intent(self, event: JournalEvent) -> None:
         call = next((call for call in self._talk.calls if not call.is_recorded), None)
@@ -244,7 +244,8 @@ def _is_intent_of(event: JournalEvent, call: PendingCall) -> bool:
             return event.kind == "malformed"
 
 
-def _result(body: dict[str, Any]) -> ToolResult:
+def read_result(body: dict[str, Any]) -> ToolResult:
+    """Read the body of a `tool_result` event."""
     return ToolResult(body["id"], body["status"], body["text"], tuple(body.get("files", ())))
 
 

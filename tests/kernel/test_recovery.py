@@ -219,13 +219,14 @@ async def test_a_process_of_a_living_kernel_cannot_be_resumed(
         "print(Journal(pathlib.Path(sys.argv[1])).add_process('t', 'fake'), flush=True);"
         "sys.stdin.read()"
     )
-    command = [sys.executable, "-c", holder, str(tmp_path / "journal.db")]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as other:
-        assert other.stdout is not None
-        pid = int(other.stdout.readline())
-        with pytest.raises(StateError, match=f"living kernel .*{other.pid}"):
-            system.kernel.resume(pid)
-        other.communicate()
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", holder, str(tmp_path / "journal.db"), stdin=-1, stdout=-1
+    )
+    assert other.stdout is not None
+    pid = int(await other.stdout.readline())
+    with pytest.raises(StateError, match=f"living kernel .*{other.pid}"):
+        system.kernel.resume(pid)
+    await other.communicate(b"")
     with pytest.raises(NotRecoverable, match="how it began"):
         system.kernel.resume(pid)
 

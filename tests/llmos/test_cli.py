@@ -174,7 +174,8 @@ def test_a_killed_kernel_leaves_its_process_in_the_journal(home: Path) -> None:
     assert "WAITING (kernel died)" in listed
     assert SLOW_TASK[:20] in listed
     events = [event["event"] for event in events_of(run_cli(home, "strace", "1", "--json"))]
-    assert events[-2:] == ["tool_call", "tool_start"]
+    assert "tool_call" in events
+    assert "tool_result" not in events
 
 
 def test_ctrl_c_ends_the_task_with_130_and_is_journalled(home: Path) -> None:

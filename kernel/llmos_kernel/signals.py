@@ -1,6 +1,6 @@
-"""Stops processes and lets them go on: by signals, and while their journal cannot be written.
+"""What signals do to a process that is at work, and how it stops while its disk is full.
 
-Knows nothing of why or for how long.
+Knows neither other processes nor what the process works at.
 """
 
 from __future__ import annotations
@@ -9,17 +9,32 @@ import asyncio
 from contextlib import suppress
 
 from llmos_kernel.errors import StateError
-from llmos_kernel.process import Process, ProcessState
+from llmos_kernel.process import ExitStatus, Process, ProcessState, Signal
 from llmos_kernel.trace import Trace
 
 
-class Stops:
-    """Stops for all processes of a kernel."""
+class Signals:
+    """Signals for all processes of a kernel."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
 
-    def stop(self, process: Process) -> None:
+    def take(self, process: Process, signal: Signal) -> None:
+        """Let a signal act, soon, also where the journal cannot take it."""
+        with suppress(StateError):
+            self._trace.record(process, "signal", {"signal": signal.value})
+        match signal:
+            case Signal.STOP:
+                self._stop(process)
+            case Signal.CONTINUE:
+                self.go_on(process)
+            case Signal.INTERRUPT | Signal.KILL if process.is_at_work:
+                is_kill = signal is Signal.KILL
+                process.cancel(ExitStatus.KILLED if is_kill else ExitStatus.INTERRUPTED)
+            case Signal.INTERRUPT | Signal.KILL:
+                pass
+
+    def _stop(self, process: Process) -> None:
         """Stop a process before its next token; a tool at work goes on, its result waits."""
         if process.continued is not None:
             return
