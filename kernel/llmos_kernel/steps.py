@@ -144,8 +144,9 @@ class StepRunner:
     def _mask(self, process: Process, step: Step) -> TokenMask | None:
         """Return a mask that has taken notice of what was said of the step so far."""
         mask = self._mask_of(process)
-        for token_id in step.tokens if mask else ():
-            mask.accept(token_id)
+        if mask is not None:
+            for token_id in step.tokens:
+                mask.accept(token_id)
         return mask
 
     async def _take_tokens(self, process: Process, step: Step, request: GenerateRequest) -> None:
