@@ -165,10 +165,11 @@ class Conversation:
         return f"{self._pid}.{self.num_calls}"
 
     def refuse(self, call: PendingCall) -> None:
-        """Give a call that is malformed by form its result."""
+        """Give a call that is malformed by form, or follows such a one, its result."""
         assert isinstance(call.trap, Malformed)
-        call.is_malformed = True
-        self.set_result(call, ToolResult(call.id, "retry", f"error: {call.trap.detail}"))
+        call.is_malformed = call.trap.reason != "skipped_after_error"
+        status = "retry" if call.is_malformed else "not_run"
+        self.set_result(call, ToolResult(call.id, status, f"error: {call.trap.detail}"))
 
     def set_result(self, call: PendingCall, result: ToolResult) -> None:
         """Keep a call's outcome; the model reads it with those of the other calls."""
