@@ -75,10 +75,9 @@ class Kernel:
     ) -> None:
         """Take over engine, table and journal: `close` closes them.
 
-        `on_event` gets every journalled event, `on_text` (pid, piece) the answer as it comes.
-        A dry run journals the calls and ends the turn before any of them runs. With
-        `has_process_calls` the table offers models the calls about processes. `run_call` runs
-        checked calls in the dispatcher's place.
+        `on_event` gets every journalled event, `on_text` (pid, piece) the answer as it comes. A dry
+        run ends a turn before its calls are run. With `has_process_calls` models are offered the
+        calls about processes. `run_call` runs checked calls in the dispatcher's place.
         """
         self._engine = engine
         calls = process_calls(self, journal.parent) if has_process_calls else []
@@ -252,8 +251,7 @@ class Kernel:
     def finish(self, process: Process, status: ExitStatus) -> None:
         """End a process; it leaves the table, its journal stays. Its children are killed."""
         answer = process.conversation.answer
-        ended = Interrupted(process.pid, status)
-        self._end(process, status, ended if answer is None else answer)
+        self._end(process, status, Interrupted(process.pid, status) if answer is None else answer)
 
     def _end(self, process: Process, status: ExitStatus, result: str | Exception) -> None:
         self._kill_children(process)
@@ -315,8 +313,7 @@ class Kernel:
         Raises:
             ConfigError: `nice` is out of range.
         """
-        check_nice(nice)
-        process = self.processes[pid]
+        process, nice = self.processes[pid], check_nice(nice)
         self._trace.record(process, "renice", {"nice": nice})
         process.nice = nice
         self._engine.renice(pid, nice)
