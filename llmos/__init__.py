@@ -6,9 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmos.sdk import CallContext, Effect, Output, RetryCall, ToolFailed, tool
-    from llmos.system import LLMOS, run
+    from llmos.system import LLMOS, Budget, Signal, run
 
-__all__ = ["LLMOS", "CallContext", "Effect", "Output", "RetryCall", "ToolFailed", "run", "tool"]
+_OF_SYSTEM = ("LLMOS", "Budget", "Signal", "run")
+__all__ = [
+    "LLMOS",
+    "Budget",
+    "CallContext",
+    "Effect",
+    "Output",
+    "RetryCall",
+    "Signal",
+    "ToolFailed",
+    "run",
+    "tool",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +29,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'llmos' has no attribute {name!r}")
     from llmos import sdk, system
 
-    return getattr(system if name in ("LLMOS", "run") else sdk, name)
+    return getattr(system if name in _OF_SYSTEM else sdk, name)

@@ -1,4 +1,4 @@
-"""The composition root: settings in, a running kernel out.
+"""The composition root: settings in, a running kernel out, with a socket for other terminals.
 
 The only module that imports an engine, and only once one is needed: torch loads nowhere else.
 """
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmos.config import EMBEDDED_MODEL, Settings, home_path
+from llmos.control.protocol import control_folder
+from llmos.control.server import ControlServer, Followers
 from llmos.plugins import discover_tools
 from llmos_kernel.dialects.renderer import Renderer, detect_dialect
 from llmos_kernel.engine.base import Engine
@@ -66,6 +68,12 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
     with explained(journal_path(options.home)):
         workspace.mkdir(parents=True, exist_ok=True)
     journal = Journal(journal_path(options.home))
+    followers = Followers()
+
+    def tell(event: JournalEvent) -> None:
+        options.on_event(event)
+        followers.publish(event)
+
     found = discover_tools(disabled=settings.tools.disabled, report=options.report)
     table = SyscallTable([*found, *options.tools])
     renderer, engine = load_model(settings)
@@ -79,13 +87,17 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         approve=options.approve,
         limits=Limits(settings.model.max_steps, settings.model.max_step_tokens),
         is_dry_run=options.is_dry_run,
-        on_event=options.on_event,
+        on_event=tell,
         on_text=options.on_text,
     )
+    server = ControlServer(kernel, followers, control_folder(options.home))
     try:
+        await server.start()
         yield kernel
     finally:
+        server.stop()
         await kernel.close()
+        await server.close()
 
 
 def record_failed_start(home: Path, task: str, settings: Settings, error: LlmosError) -> None:

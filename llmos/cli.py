@@ -26,6 +26,13 @@ Model = Annotated[
     str | None, typer.Option("--model", help="Checkpoint folder or hub name; default: embedded.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Events = Annotated[bool, typer.Option("--json", help="Print one event a line.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Allow every call that needs a yes.")]
+Deny = Annotated[bool, typer.Option("--deny", help="Deny every such call.")]
+Pid = Annotated[
+    int,
+    typer.Argument(min=1, max=2**63 - 1, help="A process, as `llmos ps --all` lists it."),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -47,7 +54,7 @@ def run(
     attach: Annotated[
         list[Path] | None, typer.Option(help="A file to copy into the workspace as input.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one event a line.")] = False,
+    as_json: Events = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the calls and run none.")
     ] = False,
@@ -55,17 +62,28 @@ def run(
         Path | None,
         typer.Option(help="JSON file of further tools (OpenAI form), for --dry-run."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Allow every call that needs a yes.")] = False,
-    deny: Annotated[bool, typer.Option("--deny", help="Deny every such call.")] = False,
+    yes: Yes = False,
+    deny: Deny = False,
+    nice: Annotated[int, typer.Option(help="-20 to 19; a smaller one gets more of the model.")] = 0,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="The most tokens that it may generate.")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(min=0, help="The longest that it may take.")
+    ] = None,
 ) -> None:
     """Run one task; the answer goes to stdout, the steps to stderr.
 
     Text on stdin is input for the task.
     """
+    from llmos.shell.foreground import ForegroundOptions
     from llmos.shell.task import RunOptions, run_task
+    from llmos_kernel.process import Budget
 
-    options = RunOptions(tuple(attach or ()), as_json, dry_run, tools, yes, deny)
-    raise typer.Exit(run_task(task, options, _model_flags(model)))
+    budget = Budget(max_tokens, max_seconds)
+    options = RunOptions(tuple(attach or ()), dry_run, tools, nice, budget)
+    shown = ForegroundOptions(as_json, yes, deny)
+    raise typer.Exit(run_task(task, options, shown, _model_flags(model)))
 
 
 @app.command()
@@ -74,20 +92,84 @@ def ps(
     as_json: AsJson = False,
 ) -> None:
     """List processes: those that live, and those that a dead kernel left behind."""
-    from llmos.shell.views import print_processes
+    from llmos.shell.processes import print_processes
 
     print_processes(show_all=show_all, as_json=as_json)
 
 
 @app.command()
+def top() -> None:
+    """Show the processes and their speeds, anew each second, until q or Ctrl-C."""
+    from llmos.shell.top import show_top
+
+    show_top()
+
+
+@app.command()
+def kill(
+    pid: Pid,
+    signal: Annotated[
+        str, typer.Option("--signal", "-s", help="interrupt, stop, continue or kill.")
+    ] = "kill",
+) -> None:
+    """Signal a process of a running kernel; without --signal, end it."""
+    from llmos.shell.steering import send_signal
+
+    send_signal(pid, signal)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def nice(
+    pid: Pid,
+    value: Annotated[int, typer.Argument(help="-20 to 19; a smaller one gets more of the model.")],
+) -> None:
+    """Change a process's share of the model."""
+    from llmos.shell.steering import renice
+
+    renice(pid, value)
+
+
+@app.command()
+def fork(
+    pid: Pid,
+    at: Annotated[
+        int | None, typer.Option(help="The last event to take over, as `llmos strace` numbers it.")
+    ] = None,
+    as_json: Events = False,
+    yes: Yes = False,
+    deny: Deny = False,
+) -> None:
+    """Make a process with another's past, which goes on by itself.
+
+    Where a kernel runs the other, the new one runs there and its pid is printed; else it runs here.
+    """
+    from llmos.shell.foreground import ForegroundOptions
+    from llmos.shell.steering import fork_process
+
+    raise typer.Exit(fork_process(pid, at, ForegroundOptions(as_json, yes, deny)))
+
+
+@app.command()
+def resume(pid: Pid, as_json: Events = False, yes: Yes = False, deny: Deny = False) -> None:
+    """Let a stopped process go on, or one whose kernel died: that one runs here."""
+    from llmos.shell.foreground import ForegroundOptions
+    from llmos.shell.steering import resume_process
+
+    raise typer.Exit(resume_process(pid, ForegroundOptions(as_json, yes, deny)))
+
+
+@app.command()
 def strace(
-    pid: Annotated[int, typer.Argument(help="A process, as `llmos ps --all` lists it.")],
+    pid: Pid,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what it does, until it ends.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show all that a process did, from the journal."""
-    from llmos.shell.views import print_trace
+    from llmos.shell.strace import print_trace
 
-    print_trace(pid, as_json=as_json)
+    print_trace(pid, is_followed=follow, as_json=as_json)
 
 
 @app.command()

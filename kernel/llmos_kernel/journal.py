@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from llmos_kernel.errors import StateError
 
@@ -42,6 +43,14 @@ PROCESSES = """
 SELECT p.pid, p.task, p.model, p.time, p.kernel_pid, p.kernel_start,
     (SELECT body FROM events e WHERE e.pid = p.pid AND e.kind = 'state' ORDER BY seq DESC LIMIT 1)
 FROM processes p
+"""
+USAGE = """
+SELECT
+    (SELECT json_extract(body, '$.parent') FROM events WHERE pid = :pid AND seq = 0),
+    (SELECT json_extract(body, '$.nice') FROM events
+        WHERE pid = :pid AND kind IN ('spawn', 'renice') ORDER BY seq DESC LIMIT 1),
+    (SELECT SUM(json_array_length(body, '$.tokens')) FROM events
+        WHERE pid = :pid AND kind = 'step')
 """
 
 
@@ -79,22 +88,46 @@ class ProcessRecord:
     kernel_pid: int
 
 
-class Journal:
-    """One writer connection. Use from one thread."""
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process's events say of it, up to its last journalled step."""
 
-    def __init__(self, path: Path, *, first_pid: int = 1) -> None:
+    parent: int | None
+    nice: int
+    num_tokens: int
+
+
+class Journal:
+    """One connection. Use from one thread."""
+
+    def __init__(self, path: Path, *, first_pid: int = 1, is_read_only: bool = False) -> None:
         """Open the journal, making it where there is none; its pids then begin at `first_pid`.
 
+        One opened to read only leaves the disk as it is; where there is no file, it is empty.
+
         Raises:
-            StateError: the file cannot be written, is not a journal, or is of a newer version.
+            StateError: the file cannot be used, is not a journal, or is of a newer version.
         """
         self.path = path
         self._is_durable: bool | None = None
         with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
-            path.chmod(0o600)
-            self._prepare(first_pid)
+            if is_read_only and path.exists():
+                self._connection = _connected_to_read(path)
+            elif is_read_only:
+                self._connection = sqlite3.connect(":memory:", isolation_level=None)
+                self._prepare(first_pid)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+                path.chmod(0o600)
+                self._prepare(first_pid)
+            self._check_version()
+
+    def _check_version(self) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            self._connection.close()
+            raise StateError(f"{self.path} was written by a newer llmos; update llmos")
 
     def _prepare(self, first_pid: int) -> None:
         self._connection.execute("PRAGMA journal_mode = WAL")
@@ -108,8 +141,6 @@ class Journal:
             )
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._connection.execute("COMMIT")
-        if version > SCHEMA_VERSION:
-            raise StateError(f"{self.path} was written by a newer llmos; update llmos")
 
     def close(self) -> None:
         self._connection.close()
@@ -207,15 +238,16 @@ class Journal:
             raise StateError(f"there is no single blob {digest!r}")
         return rows[0][0]
 
-    def events(self, pid: int) -> Iterator[JournalEvent]:
-        """Yield a process's events in order.
+    def events(self, pid: int, *, since: int = 0) -> Iterator[JournalEvent]:
+        """Yield a process's events in order, from its event `since`.
 
         Raises:
             StateError: there is no such process.
         """
         self.process(pid)
         rows = self._connection.execute(
-            "SELECT pid, seq, time, kind, body FROM events WHERE pid = ? ORDER BY seq", (pid,)
+            "SELECT pid, seq, time, kind, body FROM events WHERE pid = ? AND seq >= ? ORDER BY seq",
+            (pid, since),
         )
         for pid_, seq, moment, kind, body in rows:
             yield JournalEvent(pid_, seq, moment, kind, json.loads(body))
@@ -236,6 +268,11 @@ class Journal:
         rows = self._connection.execute(f"{PROCESSES} ORDER BY p.pid").fetchall()
         return [_record(row) for row in rows]
 
+    def usage(self, pid: int) -> Usage:
+        """Return what a process's events say of its share of the model and its use of it."""
+        parent, nice, num_tokens = self._connection.execute(USAGE, {"pid": pid}).fetchone()
+        return Usage(parent, nice or 0, num_tokens or 0)
+
     def parent(self, pid: int) -> int | None:
         """Return the pid of the process that spawned a process, if one did."""
         row = self._connection.execute(
@@ -251,6 +288,22 @@ class Journal:
             (pid,),
         )
         return [child for (child,) in rows]
+
+
+def _connected_to_read(path: Path) -> sqlite3.Connection:
+    """Open a journal without writing. One on a read-only disk, with nothing left in its write-ahead
+    log, can only be read as one that nobody changes.
+    """
+    uri = f"file:{quote(str(path))}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if path.with_name(f"{path.name}-wal").exists():
+            raise
+        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+    return connection
 
 
 def _record(row: tuple[Any, ...]) -> ProcessRecord:

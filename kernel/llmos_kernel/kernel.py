@@ -16,7 +16,7 @@ from llmos_kernel.calls import CallRunner, RunCall
 from llmos_kernel.conversation import Letter, Phase, Step
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.dispatch import Dispatcher
-from llmos_kernel.engine.base import Engine
+from llmos_kernel.engine.base import CacheUse, Engine
 from llmos_kernel.errors import StateError
 from llmos_kernel.grammar import Masks
 from llmos_kernel.journal import Journal, JournalEvent
@@ -317,6 +317,10 @@ class Kernel:
         self._trace.record(process, "renice", {"nice": nice})
         process.nice = nice
         self._engine.renice(pid, nice)
+
+    def cache_use(self, pid: int) -> CacheUse:
+        """Return how much of what a live process asked the model to read was held already."""
+        return self._engine.cache_use(pid)
 
     async def wait(self, pid: int) -> str:
         """Return a process's answer once it has ended; any number may wait, also afterwards.

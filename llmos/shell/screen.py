@@ -1,4 +1,4 @@
-"""What a person sees of a process: its steps on stderr, its answer on stdout as it comes.
+"""What is shown of a process: to a person steps on stderr and the answer on stdout, or JSON lines.
 
 Covered: control characters in answers and results cannot drive the terminal.
 """
@@ -7,25 +7,64 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Protocol
 
 from rich.text import Text
 
 from llmos.shell.progress import console
 from llmos_kernel.journal import JournalEvent
+from llmos_kernel.process import ProcessState
 
 WIDEST = 300
+JSON_EVENTS = frozenset({"tool_call", "tool_result", "malformed", "answer", "error"})
+
+
+class Display(Protocol):
+    """Shows the process `pid` and no other of its kernel; none before there is one."""
+
+    pid: int | None
+
+    def show_text(self, pid: int, piece: str) -> None:
+        """Show the next piece of what the model says."""
+        ...
+
+    def show_step(self, event: JournalEvent) -> None:
+        """Show an event, if it is of a kind to be shown."""
+        ...
+
+    def show_answer(self, text: str) -> None:
+        """Show the answer, or its end where the rest is shown already."""
+        ...
+
+
+class JsonLines:
+    """Prints one event a line on stdout."""
+
+    def __init__(self) -> None:
+        self.pid: int | None = None
+
+    def show_text(self, pid: int, piece: str) -> None:
+        """Print nothing: the answer is an event."""
+
+    def show_step(self, event: JournalEvent) -> None:
+        if event.kind in JSON_EVENTS and event.pid == self.pid:
+            print(json.dumps(event.as_json(), ensure_ascii=False), flush=True)
+
+    def show_answer(self, text: str) -> None:
+        """Print nothing: the answer is an event."""
 
 
 class Screen:
-    """Shows one process at a time. Text is shown piece by piece only where stdout is a terminal."""
+    """Text is shown piece by piece only where stdout is a terminal."""
 
     def __init__(self) -> None:
+        self.pid: int | None = None
         self._is_live = sys.stdout.isatty()
         self._is_in_line = False
 
     def show_text(self, pid: int, piece: str) -> None:
         """Show the next piece of what the model says."""
-        if not self._is_live:
+        if not self._is_live or pid != self.pid:
             return
         shown = piece if self._is_in_line else piece.lstrip()
         if shown:
@@ -47,7 +86,9 @@ class Screen:
             self._is_in_line = False
 
     def show_step(self, event: JournalEvent) -> None:
-        """Show a call, a result or a malformed call; other events are not shown."""
+        """Show a call, a result, a malformed call or a stop; other events are not shown."""
+        if event.pid != self.pid:
+            return
         match event.kind:
             case "tool_call":
                 arguments = ", ".join(
@@ -61,6 +102,8 @@ class Screen:
             case "malformed":
                 text = f"✗ malformed call ({event.body['reason']}): {event.body['raw']}"
                 self._print(text, "red")
+            case "state" if event.body["state"] == ProcessState.STOPPED:
+                self._print(f"‖ stopped; `llmos resume {event.pid}` lets it go on", "yellow")
             case _:
                 return
 
@@ -75,3 +118,8 @@ def printable(text: str) -> str:
     """Return text with control characters replaced, but for line ends and tabs."""
     replacement = "\N{REPLACEMENT CHARACTER}"
     return "".join(c if c.isprintable() or c in "\n\t" else replacement for c in text)
+
+
+def one_line(text: str) -> str:
+    """Return the beginning of a task, fit for a line of a table."""
+    return " ".join(printable(text).split())[:60]

@@ -6,9 +6,7 @@ Ctrl-C cancels the running turn and keeps the session.
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
-from contextlib import suppress
 from typing import Any
 
 from prompt_toolkit import PromptSession
@@ -18,11 +16,12 @@ from llmos.boot import BootOptions
 from llmos.cli import DONE
 from llmos.config import home_path, load_settings
 from llmos.shell.approval import ask_on_terminal
+from llmos.shell.foreground import interrupting
 from llmos.shell.screen import Screen
 from llmos.shell.starting import report, started
 from llmos_kernel.errors import LlmosError
 from llmos_kernel.kernel import Kernel
-from llmos_kernel.process import ExitStatus, Process
+from llmos_kernel.process import ExitStatus, Interrupted, Process, ProcessState
 
 GREETING = "llmos. Say what is to be done; /new starts afresh, Ctrl-C cancels, Ctrl-D leaves."
 
@@ -52,37 +51,47 @@ async def _converse(kernel: Kernel, screen: Screen) -> int:
     prompt: PromptSession[str] = PromptSession(history=FileHistory(str(home_path() / "history")))
     if sys.stdin.isatty():
         print(GREETING)
-    process = kernel.start("shell")
+    process = _new_process(kernel, screen)
     while True:
         try:
             line = (await prompt.prompt_async("> ")).strip()
         except KeyboardInterrupt:
             continue
         except EOFError:
-            kernel.finish(process, ExitStatus.DONE)
+            _finish(kernel, process)
             return DONE
+        if process.state is ProcessState.ZOMBIE:
+            report(f"process {process.pid} was {process.exit_status}; a new one begins")
+            process = _new_process(kernel, screen)
         if line == "/new":
-            kernel.finish(process, ExitStatus.DONE)
-            process = kernel.start("shell")
+            _finish(kernel, process)
+            process = _new_process(kernel, screen)
         elif line.startswith("/"):
             print(f"There is no command {line.split()[0]!r}; there is /new.")
         elif line:
             await _turn(kernel, process, line, screen)
 
 
+def _new_process(kernel: Kernel, screen: Screen) -> Process:
+    process = kernel.start("shell", is_interactive=True)
+    screen.pid = process.pid
+    return process
+
+
+def _finish(kernel: Kernel, process: Process) -> None:
+    """End a process that no other terminal has ended."""
+    if process.pid in kernel.processes:
+        kernel.finish(process, ExitStatus.DONE)
+
+
 async def _turn(kernel: Kernel, process: Process, line: str, screen: Screen) -> None:
     """Run one turn; a failure or a cancellation is said and the session goes on."""
-    work = asyncio.ensure_future(kernel.turn(process, line))
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, work.cancel)
     try:
-        screen.show_answer(await work)
-    except asyncio.CancelledError:
+        with interrupting(kernel, process.pid):
+            screen.show_answer(await kernel.turn(process, line))
+    except Interrupted:
         screen.end_line()
-        print("Cancelled.")
+        print("Killed." if process.is_killed else "Cancelled.")
     except LlmosError as error:
         screen.end_line()
         report(str(error))
-    finally:
-        with suppress(ValueError):
-            loop.remove_signal_handler(signal.SIGINT)

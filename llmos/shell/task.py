@@ -1,32 +1,21 @@
-"""`llmos run`: one task from the command line, from its words to its exit status."""
+"""`llmos run`: one task from the command line, from its words to its process."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmos.boot import BootOptions, record_failed_start, workspace_path
-from llmos.cli import DONE, INTERRUPTED
+from llmos.boot import record_failed_start, workspace_path
 from llmos.config import home_path, load_settings
-from llmos.shell.approval import ask_on_terminal
-from llmos.shell.screen import Screen
-from llmos.shell.starting import report, started
+from llmos.shell.foreground import ForegroundOptions, run_in_foreground
 from llmos.tool_files import read_tool_file
-from llmos_kernel.errors import ConfigError, LlmosError, StateError
-from llmos_kernel.journal import JournalEvent
-from llmos_kernel.kernel import Kernel, ignore
-from llmos_kernel.policy import Approver, approve_all, deny_all
-from llmos_kernel.process import ExitStatus
-
-EVENTS = frozenset({"tool_call", "tool_result", "malformed", "answer", "error"})
+from llmos_kernel.errors import ConfigError, StateError
+from llmos_kernel.process import Budget, check_nice
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +23,35 @@ class RunOptions:
     """The flags of `llmos run`."""
 
     attach: tuple[Path, ...]
-    as_json: bool
     dry_run: bool
     tools: Path | None
-    yes: bool
-    deny: bool
+    nice: int
+    budget: Budget
 
 
-def run_task(task: str, options: RunOptions, flags: dict[str, Any]) -> int:
+def run_task(
+    task: str, options: RunOptions, shown: ForegroundOptions, flags: dict[str, Any]
+) -> int:
     """Run one task and return the exit status.
 
     Raises:
         LlmosError: it could not start, or failed; the message says what to do.
     """
     _check(task, options)
+    shown.check()
     message = task + _input_from(sys.stdin) + _attached(options.attach)
-    return asyncio.run(_run(message, options, flags))
+    settings = load_settings(**flags)
+    work = run_in_foreground(
+        lambda kernel: kernel.spawn(
+            message, nice=options.nice, budget=options.budget, is_interactive=True
+        ),
+        settings,
+        shown,
+        tools=read_tool_file(options.tools) if options.tools else (),
+        is_dry_run=options.dry_run,
+        on_failed_start=lambda error: record_failed_start(home_path(), message, settings, error),
+    )
+    return asyncio.run(work)
 
 
 def _check(task: str, options: RunOptions) -> None:
@@ -57,8 +59,7 @@ def _check(task: str, options: RunOptions) -> None:
         raise ConfigError('the task is empty; say what is to be done: llmos run "What is 2 + 2?"')
     if options.tools is not None and not options.dry_run:
         raise ConfigError("--tools only describes tools, so it needs --dry-run")
-    if options.yes and options.deny:
-        raise ConfigError("give either --yes or --deny, not both")
+    check_nice(options.nice)
 
 
 def _input_from(stream: Any) -> str:
@@ -94,56 +95,3 @@ def _attached(paths: Sequence[Path]) -> str:
             raise StateError(f"cannot copy {str(path)!r} into the workspace: {error}") from error
         lines.append(f"Attached file: {path.name}")
     return "\n\n" + "\n".join(lines) if lines else ""
-
-
-async def _run(message: str, options: RunOptions, flags: dict[str, Any]) -> int:
-    settings = load_settings(**flags)
-    screen = Screen()
-    boot_options = BootOptions(
-        tools=read_tool_file(options.tools) if options.tools else (),
-        is_dry_run=options.dry_run,
-        approve=_approver(options),
-        on_event=_print_json if options.as_json else screen.show_step,
-        on_text=ignore if options.as_json else screen.show_text,
-        report=report,
-    )
-    async with AsyncExitStack() as stack:
-        try:
-            kernel = await stack.enter_async_context(started(settings, boot_options))
-        except LlmosError as error:
-            record_failed_start(boot_options.home, message, settings, error)
-            raise
-        return await _one_turn(kernel, message, None if options.as_json else screen)
-
-
-async def _one_turn(kernel: Kernel, message: str, screen: Screen | None) -> int:
-    process = kernel.start(message)
-    work = asyncio.ensure_future(kernel.turn(process, message))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, work.cancel)
-    try:
-        answer = await work
-    except asyncio.CancelledError:
-        kernel.finish(process, ExitStatus.INTERRUPTED)
-        return INTERRUPTED
-    except LlmosError:
-        kernel.finish(process, ExitStatus.FAILED)
-        raise
-    kernel.finish(process, ExitStatus.DONE)
-    if screen is not None:
-        screen.show_answer(answer)
-    return DONE
-
-
-def _approver(options: RunOptions) -> Approver:
-    if options.yes:
-        return approve_all
-    if options.deny or not sys.stdin.isatty():
-        return deny_all
-    return ask_on_terminal
-
-
-def _print_json(event: JournalEvent) -> None:
-    if event.kind in EVENTS:
-        print(json.dumps(event.as_json(), ensure_ascii=False), flush=True)

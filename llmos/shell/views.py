@@ -1,78 +1,21 @@
-"""Prints views: processes, traces, tools, the model, settings. Reads only."""
+"""Prints views: tools, the model, settings. Reads only."""
 
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from llmos.boot import journal_path, load_model, model_folder
-from llmos.config import explained_settings, home_path, load_settings
+from llmos.boot import load_model, model_folder
+from llmos.config import explained_settings, load_settings
 from llmos.plugins import discover_tools
 from llmos.shell.progress import console as stderr_console
 from llmos.shell.progress import working
-from llmos.shell.screen import printable
-from llmos_kernel.journal import Journal, ProcessRecord
 from llmos_kernel.syscalls import SyscallTable
 
 console = Console(highlight=False)
-
-
-def print_processes(*, show_all: bool, as_json: bool) -> None:
-    """Print the processes of the journal; without `show_all` those that have not ended."""
-    journal = Journal(journal_path(home_path()))
-    records = [r for r in journal.processes() if show_all or r.state != "ZOMBIE"]
-    journal.close()
-    if as_json:
-        print(json.dumps([_process_json(record) for record in records], ensure_ascii=False))
-        return
-    table = Table("pid", "state", "started", "task", box=None, pad_edge=False)
-    for record in records:
-        task = " ".join(printable(record.task).split())
-        table.add_row(str(record.pid), _state(record), _moment(record.time), task[:60])
-    console.print(table)
-
-
-def _state(record: ProcessRecord) -> str:
-    """Return the state to show; a process whose kernel is gone cannot run on by itself."""
-    if record.state == "ZOMBIE":
-        return record.exit_status or "ended"
-    return record.state if record.is_kernel_alive else f"{record.state} (kernel died)"
-
-
-def _process_json(record: ProcessRecord) -> dict[str, Any]:
-    return {
-        "pid": record.pid,
-        "state": record.state,
-        "exit": record.exit_status,
-        "is_kernel_alive": record.is_kernel_alive,
-        "model": record.model,
-        "task": record.task,
-        "time": record.time,
-    }
-
-
-def _moment(time: float) -> str:
-    return datetime.fromtimestamp(time).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def print_trace(pid: int, *, as_json: bool) -> None:
-    """Print a process's events in order.
-
-    Raises:
-        StateError: there is no such process.
-    """
-    journal = Journal(journal_path(home_path()))
-    for event in journal.events(pid):
-        if as_json:
-            print(json.dumps(event.as_json(), ensure_ascii=False))
-        else:
-            body = json.dumps(event.body, ensure_ascii=False)
-            print(f"{_moment(event.time)} {event.seq:4} {event.kind:12} {printable(body)}")
-    journal.close()
 
 
 def print_tools(*, as_json: bool) -> None:
