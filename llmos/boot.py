@@ -122,21 +122,32 @@ def load_model(settings: Settings) -> tuple[Renderer, Engine]:
     Raises:
         ModelError: there is no such checkpoint, or it is damaged or of an unknown kind.
     """
-    from tokenizers import Tokenizer
-
     folder = model_folder(settings.model.path)
-    tokenizer_path = folder / "tokenizer.json"
-    if (folder / "config.json").is_file() and not tokenizer_path.is_file():
+    if (folder / "config.json").is_file() and not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{str(folder)!r} has no tokenizer.json; fetch the checkpoint again")
     from llmos_kernel.engine.torch.engine import TorchEngine
 
     engine = TorchEngine.load(folder)
+    return load_renderer(settings), engine
+
+
+def load_renderer(settings: Settings) -> Renderer:
+    """Load the configured checkpoint's tokenizer and dialect; its weights stay where they are.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    from tokenizers import Tokenizer
+
+    path = model_folder(settings.model.path) / "tokenizer.json"
     try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises a bare Exception for a damaged file
-        raise ModelError(f"{tokenizer_path} is damaged ({error}); fetch it again") from error
-    dialect = detect_dialect(tokenizer, name=settings.model.dialect, template=chat_template(folder))
-    return Renderer(tokenizer, dialect), engine
+        raise ModelError(f"{path} is damaged ({error}); fetch it again") from error
+    template = chat_template(path.parent)
+    return Renderer(
+        tokenizer, detect_dialect(tokenizer, name=settings.model.dialect, template=template)
+    )
 
 
 def chat_template(folder: Path) -> str:

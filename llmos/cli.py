@@ -164,12 +164,16 @@ def strace(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what it does, until it ends.")
     ] = False,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Run the record again and check that it is the same.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show all that a process did, from the journal."""
-    from llmos.shell.strace import print_trace
+    from llmos.shell.strace import TraceMode, print_trace
 
-    print_trace(pid, is_followed=follow, as_json=as_json)
+    mode = TraceMode.of(is_followed=follow, is_replayed=replay)
+    print_trace(pid, mode, as_json=as_json)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -110,11 +110,8 @@ def record_of(home: Path, pid: int) -> ProcessRecord:
     Raises:
         StateError: there never was one of this pid.
     """
-    journal = Journal(journal_path(home), is_read_only=True)
-    try:
+    with closing(Journal(journal_path(home), is_read_only=True)) as journal:
         return journal.process(pid)
-    finally:
-        journal.close()
 
 
 def _socket_of(home: Path, pid: int) -> Path:
@@ -184,10 +181,8 @@ def _exchange(
         reply = REPLY.validate_json(next(lines, b""))
     except (OSError, ValidationError) as error:
         raise KernelSilent("a running kernel does not answer; try again") from error
-    match reply:
-        case Refused(error=message, is_usage=is_usage):
-            raise ConfigError(message) if is_usage else LlmosError(message)
-        case expected():
-            return reply
-        case _:
-            raise KernelSilent("a running kernel gave another answer than was asked for")
+    if isinstance(reply, Refused):
+        raise ConfigError(reply.error) if reply.is_usage else LlmosError(reply.error)
+    if not isinstance(reply, expected):
+        raise KernelSilent("a running kernel gave another answer than was asked for")
+    return reply

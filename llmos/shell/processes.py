@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from rich.table import Table
 from llmos.boot import journal_path
 from llmos.config import home_path
 from llmos.control.client import live_processes
+from llmos.control.protocol import LiveProcess
 from llmos.shell.screen import one_line
-from llmos_kernel.journal import Journal, ProcessRecord
+from llmos_kernel.journal import Journal, ProcessRecord, Usage
 from llmos_kernel.process import ProcessState
 
 console = Console(highlight=False, markup=False, emoji=False)
@@ -65,24 +67,18 @@ def read_rows(home: Path, *, show_all: bool) -> list[ProcessRow]:
         StateError: the state folder cannot be read.
     """
     live = live_processes(home)
-    journal = Journal(journal_path(home), is_read_only=True)
-    try:
-        rows: list[ProcessRow] = []
-        for record in journal.processes():
-            if record.state == ProcessState.ZOMBIE and not show_all:
-                continue
-            usage = journal.usage(record.pid)
-            seen = live.get(record.pid)
-            rows.append(
-                ProcessRow(record, usage.parent, record.state, usage.nice, usage.num_tokens, None)
-                if seen is None or record.state == ProcessState.ZOMBIE
-                else ProcessRow(
-                    record, seen.parent, seen.state, seen.nice, seen.num_tokens, seen.cache_share
-                )
-            )
-        return rows
-    finally:
-        journal.close()
+    with closing(Journal(journal_path(home), is_read_only=True)) as journal:
+        return [
+            _row(record, journal.usage(record.pid), live.get(record.pid))
+            for record in journal.processes()
+            if show_all or record.state != ProcessState.ZOMBIE
+        ]
+
+
+def _row(record: ProcessRecord, usage: Usage, seen: LiveProcess | None) -> ProcessRow:
+    if seen is None or record.state == ProcessState.ZOMBIE:
+        return ProcessRow(record, usage.parent, record.state, usage.nice, usage.num_tokens, None)
+    return ProcessRow(record, seen.parent, seen.state, seen.nice, seen.num_tokens, seen.cache_share)
 
 
 def print_processes(*, show_all: bool, as_json: bool) -> None:

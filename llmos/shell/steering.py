@@ -63,8 +63,8 @@ def resume_process(pid: int, options: ForegroundOptions) -> int:
     if process := live_processes(home).get(pid):
         if process.state is not ProcessState.STOPPED:
             raise StateError(
-                f"process {pid} is at work already ({process.state}); `llmos strace {pid} --follow` "
-                "shows what it does"
+                f"process {pid} is at work already ({process.state}); "
+                f"`llmos strace {pid} --follow` shows what it does"
             )
         tell(home, SendSignal(pid=pid, signal=Signal.CONTINUE), pid)
         return DONE
