@@ -6,6 +6,7 @@ Reads only. What no running kernel tells is from the journal.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from llmos.shell.screen import one_line
 from llmos_kernel.journal import Journal, ProcessRecord, Usage
 from llmos_kernel.process import ProcessState
 
-console = Console(highlight=False, markup=False, emoji=False)
+# Where no terminal says how wide a line is, tasks are not cut.
+WIDTH = None if sys.stdout.isatty() else 200
+console = Console(highlight=False, markup=False, emoji=False, width=WIDTH)
 
 
 @dataclass(frozen=True, slots=True)

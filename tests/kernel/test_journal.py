@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from llmos_kernel.errors import StateError
-from llmos_kernel.journal import SCHEMA_VERSION, Journal
+from llmos_kernel.journal import SCHEMA_VERSION, Journal, Usage
 
 
 @pytest.fixture
@@ -94,6 +96,7 @@ def test_a_state_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> 
 
 WRITER = """
 import sys
+import tempfile
 from pathlib import Path
 from llmos_kernel.journal import Journal
 journal = Journal(Path(sys.argv[1]))
@@ -125,3 +128,45 @@ def test_what_was_durable_survives_kill_and_the_dead_kernel_is_seen(tmp_path: Pa
     (record,) = journal.processes()
     assert not record.is_kernel_alive
     assert record.task == "task"
+
+
+def test_a_journal_opened_to_read_only_takes_nothing_and_follows_its_writer(
+    journal: Journal,
+) -> None:
+    pid = journal.add_process("a", "m")
+    reader = Journal(journal.path, is_read_only=True)
+    journal.append(pid, "step", {"tokens": [1, 2, 3], "reason": "stop"})
+    journal.append(pid, "renice", {"nice": 4})
+    journal.append(pid, "step", {"tokens": [4], "reason": "stop"})
+    assert reader.usage(pid) == Usage(parent=None, nice=4, num_tokens=4)
+    assert [event.seq for event in reader.events(pid, since=1)] == [1, 2]
+    with pytest.raises(StateError, match="readonly"):
+        reader.add_process("b", "m")
+
+
+def test_reading_a_journal_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    reader = Journal(tmp_path / "state" / "journal.db", is_read_only=True)
+    assert reader.processes() == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_journal_on_a_disk_that_cannot_be_written_can_be_read() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="llmos-test-"))
+    journal = Journal(folder / "journal.db")
+    pid = journal.add_process("a", "m")
+    journal.close()
+    (folder / "journal.db").chmod(0o444)
+    folder.chmod(0o555)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            if os.geteuid() == 0:  # whom no mode keeps from writing
+                os.setuid(65534)
+            reader = Journal(folder / "journal.db", is_read_only=True)
+            status = 0 if [record.pid for record in reader.processes()] == [pid] else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    folder.chmod(0o755)
+    shutil.rmtree(folder)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +164,14 @@ def start_slow_task(home: Path) -> subprocess.Popen[str]:
     assert process.stdout is not None
     line = process.stdout.readline()
     assert json.loads(line)["event"] == "tool_call", line
+    # The start of an effect is not printed, so the journal is asked until it tells.
+    deadline = time.monotonic() + 20
+    while "tool_start" not in run_cli(home, "strace", "1", "--json").stdout:
+        assert time.monotonic() < deadline
     return process
 
 
-def test_a_killed_kernel_leaves_its_process_in_the_journal(home: Path) -> None:
+def test_what_a_killed_kernel_leaves_is_in_the_journal_and_is_resumed(home: Path) -> None:
     process = start_slow_task(home)
     process.kill()
     process.communicate(timeout=30)
@@ -174,8 +179,11 @@ def test_a_killed_kernel_leaves_its_process_in_the_journal(home: Path) -> None:
     assert "WAITING (kernel died)" in listed
     assert SLOW_TASK[:20] in listed
     events = [event["event"] for event in events_of(run_cli(home, "strace", "1", "--json"))]
-    assert "tool_call" in events
-    assert "tool_result" not in events
+    assert events[-2:] == ["tool_call", "tool_start"]
+    resumed = run_cli(home, "resume", "1", "--json", check=True)
+    outcome, *_, answer = events_of(resumed)
+    assert (outcome["event"], outcome["status"]) == ("tool_result", "unknown")
+    assert (answer["event"], answer["pid"]) == ("answer", 1)
 
 
 def test_ctrl_c_ends_the_task_with_130_and_is_journalled(home: Path) -> None:

@@ -10,6 +10,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from llmos.control.client import live_processes, tell
+from llmos.control.protocol import SendSignal
+from llmos_kernel.process import ProcessState, Signal
+
 
 @pytest.fixture
 def shell(home: Path) -> Iterator[pexpect.spawn]:  # pyright: ignore
@@ -56,3 +60,15 @@ def test_ctrl_c_cancels_the_task_and_keeps_the_session(shell: pexpect.spawn) -> 
     shell.expect("> ")
     shell.sendline("What is 17 * 24?")
     shell.expect("408")
+
+
+def test_a_session_whose_process_is_killed_elsewhere_goes_on_with_a_new_one(
+    shell: pexpect.spawn, home: Path
+) -> None:
+    tell(home, SendSignal(pid=1, signal=Signal.KILL), 1)
+    shell.sendline("What is 17 * 24?")
+    shell.expect("process 1 was killed; a new one begins")
+    shell.expect("408")
+    assert live_processes(home)[2].state is not ProcessState.ZOMBIE
+    leave(shell)
+    assert shell.exitstatus == 0
