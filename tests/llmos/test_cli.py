@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +168,9 @@ def start_slow_task(home: Path) -> subprocess.Popen[str]:
     assert json.loads(line)["event"] == "tool_call", line
     # The start of an effect is not printed, so the journal is asked until it tells.
     deadline = time.monotonic() + 20
-    while "tool_start" not in run_cli(home, "strace", "1", "--json").stdout:
-        assert time.monotonic() < deadline
+    with closing(sqlite3.connect(home / "journal.db")) as journal:
+        while not journal.execute("SELECT 1 FROM events WHERE kind = 'tool_start'").fetchone():
+            assert time.monotonic() < deadline
     return process
 
 
