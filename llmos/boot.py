@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from llmos.config import EMBEDDED_MODEL, Settings, home_path
 from llmos.control.protocol import control_folder
@@ -51,6 +52,11 @@ def journal_path(home: Path) -> Path:
     return home / "journal.db"
 
 
+def proofs_path(home: Path) -> Path:
+    """Return the file that remembers how long a prompt each endpoint has read whole."""
+    return home / "endpoints.json"
+
+
 def workspace_path(home: Path) -> Path:
     return home / "workspace"
 
@@ -76,7 +82,7 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
 
     found = discover_tools(disabled=settings.tools.disabled, report=options.report)
     table = SyscallTable([*found, *options.tools])
-    renderer, engine = load_model(settings)
+    renderer, engine = load_model(settings, home=options.home)
     kernel = Kernel(
         engine,
         renderer,
@@ -85,7 +91,7 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         workspace=workspace,
         model=settings.model.path,
         approve=options.approve,
-        limits=Limits(settings.model.max_steps, settings.model.max_step_tokens),
+        limits=limits_of(settings),
         is_dry_run=options.is_dry_run,
         on_event=tell,
         on_text=options.on_text,
@@ -116,12 +122,62 @@ def record_failed_start(home: Path, task: str, settings: Settings, error: LlmosE
         return
 
 
-def load_model(settings: Settings) -> tuple[Renderer, Engine]:
-    """Load the configured checkpoint: its tokenizer, its dialect and its weights.
+def limits_of(settings: Settings) -> Limits:
+    """Return the bounds of one turn; what an endpoint says is counted in bytes."""
+    model = settings.model
+    if not model.is_endpoint:
+        return Limits(model.max_steps, model.max_step_tokens)
+    from llmos_kernel.engine.remote.engine import REPLY_BYTES_PER_TOKEN
+
+    return Limits(model.max_steps, model.max_step_tokens * REPLY_BYTES_PER_TOKEN)
+
+
+def load_model(settings: Settings, *, home: Path | None = None) -> tuple[Renderer, Engine]:
+    """Load the configured model: a checkpoint, or an endpoint where the path is an address.
 
     Raises:
-        ModelError: there is no such checkpoint, or it is damaged or of an unknown kind.
+        ModelError: there is no such model, or it is damaged, of an unknown kind or out of reach.
     """
+    if settings.model.is_endpoint:
+        return _reached(settings, home or home_path())
+    return _loaded(settings)
+
+
+def describe_model(settings: Settings, renderer: Renderer, engine: Engine) -> dict[str, Any]:
+    """Return what the loaded model turned out to be, for people."""
+    from llmos_kernel.engine.remote.engine import RemoteEngine
+
+    figures: dict[str, Any] = {"model": settings.model.path}
+    if isinstance(engine, RemoteEngine):
+        probed = engine.probed
+        figures |= {
+            "server": probed.server,
+            "name": probed.model,
+            "context_told": probed.context,
+            "prompt_proved": probed.num_proved,
+        }
+    else:
+        figures["folder"] = str(model_folder(settings.model.path))
+    return figures | {"dialect": renderer.dialect.name, "context_length": engine.context_length}
+
+
+def _reached(settings: Settings, home: Path) -> tuple[Renderer, Engine]:
+    from llmos_kernel.dialects.chat import CHAT, chat_renderer
+    from llmos_kernel.engine.remote.engine import RemoteEngine
+
+    model = settings.model
+    if model.dialect not in (None, CHAT.name):
+        raise ModelError("an endpoint writes calls itself; leave model.dialect out")
+    engine = RemoteEngine.connect(
+        model.path,
+        name=model.name,
+        api_key=model.api_key.get_secret_value() if model.api_key else None,
+        proofs=proofs_path(home),
+    )
+    return chat_renderer(), engine
+
+
+def _loaded(settings: Settings) -> tuple[Renderer, Engine]:
     folder = model_folder(settings.model.path)
     if (folder / "config.json").is_file() and not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{str(folder)!r} has no tokenizer.json; fetch the checkpoint again")

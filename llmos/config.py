@@ -10,9 +10,10 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from platformdirs import user_config_path, user_data_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -30,10 +31,29 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    path: str = Field(EMBEDDED_MODEL, description="'embedded', a checkpoint folder, or a hub name")
+    path: str = Field(
+        EMBEDDED_MODEL,
+        description="'embedded', a checkpoint folder, a hub name, or an endpoint's address",
+    )
+    name: str | None = Field(None, description="the model's name at an endpoint that has several")
+    api_key: SecretStr | None = Field(None, description="what an endpoint wants to know its users")
     dialect: str | None = Field(None, description="how it writes calls; detected where not given")
     max_step_tokens: int = Field(512, gt=0, description="the longest reply, in tokens")
     max_steps: int = Field(12, gt=0, description="the most replies for one request")
+
+    @property
+    def is_endpoint(self) -> bool:
+        """Whether `path` is the address of a server that speaks the OpenAI protocol."""
+        return self.path.startswith(("http://", "https://"))
+
+    @field_validator("path")
+    @classmethod
+    def _has_no_secret(cls, path: str) -> str:
+        """Refuse addresses that can hold a key: the journal keeps the path."""
+        parts = urlsplit(path) if "://" in path else None
+        if parts and ("@" in parts.netloc or parts.query or parts.fragment):
+            raise ValueError("an endpoint's address ends with its path; give a key as api_key")
+        return path
 
 
 class ToolSettings(BaseModel):
@@ -110,4 +130,4 @@ def explained_settings(settings: Settings) -> Iterator[tuple[str, Any, str]]:
                 source = str(config_path())
             else:
                 source = "default"
-            yield f"{section}.{name}", value, source
+            yield f"{section}.{name}", "***" if isinstance(value, SecretStr) else value, source

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.progress import track
 
-from llmos.boot import load_model
+from llmos.boot import limits_of, load_model
 from llmos.config import load_settings
 from llmos.plugins import discover_tools
 from llmos.shell.progress import console, working
@@ -165,7 +165,7 @@ def run_evaluation(path: Path, flags: dict[str, Any], *, as_json: bool) -> None:
     with working("Loading the model"):
         renderer, engine = load_model(settings)
     drivers = discover_tools(disabled=settings.tools.disabled, report=console.print)
-    limits = Limits(settings.model.max_steps, settings.model.max_step_tokens)
+    limits = limits_of(settings)
     try:
         verdicts = asyncio.run(_evaluate(cases, renderer, engine, drivers, limits))
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from llmos.boot import load_model, model_folder
+from llmos.boot import describe_model, load_model
 from llmos.config import explained_settings, load_settings
 from llmos.plugins import discover_tools
 from llmos.shell.progress import console as stderr_console
@@ -53,12 +53,7 @@ def print_model(flags: dict[str, Any], *, as_json: bool) -> None:
     settings = load_settings(**flags)
     with working("Loading the model"):
         renderer, engine = load_model(settings)
-    figures = {
-        "model": settings.model.path,
-        "folder": str(model_folder(settings.model.path)),
-        "dialect": renderer.dialect.name,
-        "context_length": engine.context_length,
-    }
+    figures = describe_model(settings, renderer, engine)
     engine.close()
     _print_pairs(figures, as_json=as_json)
 

@@ -1,0 +1,1 @@
+"""Tokens from a server that speaks the OpenAI protocol: vLLM, SGLang, llama.cpp, Ollama and kin."""
