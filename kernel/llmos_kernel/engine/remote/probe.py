@@ -16,8 +16,10 @@ from llmos_kernel.engine.remote.endpoint import Endpoint
 from llmos_kernel.errors import ModelError
 
 LEAST_CONTEXT = 4096
-# Each is one token of about every model; the rest of the least context is for the template.
-PROOF_WORDS = 3800
+# The rest of the least context is for the template and the answer.
+PROOF_TOKENS = 3900
+FEW_WORDS, MORE_WORDS = 100, 300
+TOLERANCE = 0.02
 # What hosts call the length in their lists of models.
 LENGTH_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length")
 MAX_LISTED = 20
@@ -107,7 +109,7 @@ def probe(endpoint: Endpoint, name: str | None, proofs: Path | None) -> Probed:
         entry = _chosen(endpoint, entries, name, is_whole_list=server is not UNKNOWN)
         context = server.length(endpoint, entry)
         if context is None and server is not UNKNOWN:
-            _answer(endpoint, entry["id"], "Hello")  # it loads a model when it is first used
+            _num_read(endpoint, entry["id"], 1)  # it loads a model when it is first used
             context = server.length(endpoint, entry)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(
@@ -157,35 +159,39 @@ def _chosen(
     raise ModelError(f"{endpoint.url}: {problem}; its models are {listed}")
 
 
-def _answer(endpoint: Endpoint, model: str, text: str) -> dict[str, Any]:
-    messages = [{"role": "user", "content": text}]
+def _num_read(endpoint: Endpoint, model: str, num_words: int) -> int:
+    """Return how many tokens the server says it read of a prompt of so many words."""
+    messages = [{"role": "user", "content": "the " * num_words}]
     body = {"model": model, "messages": messages, "max_tokens": 1, "temperature": 0}
-    return endpoint.post(f"{endpoint.url}/chat/completions", body)
+    reply: dict[str, Any] = endpoint.post(f"{endpoint.url}/chat/completions", body)
+    count = (reply.get("usage") or {}).get("prompt_tokens")
+    if not isinstance(count, int):
+        raise ModelError(
+            f"{endpoint.url} does not say how much of a prompt it read, so it may cut long ones; "
+            "use a server that fills `usage` in"
+        )
+    return count
 
 
 def _proved(
     endpoint: Endpoint, server: Server, model: str, context: int | None, proofs: Path | None
 ) -> int:
-    """Return how many tokens of a long prompt the server read, now or when it was asked before."""
+    """Return how many tokens of a long prompt the server read, now or when it was asked before.
+
+    Two short prompts tell how many tokens of the model a word is.
+    """
     known = _read_proofs(proofs)
     key = f"{endpoint.url} {model} {server.name} {context}"
     if key in known:
         return known[key]
-    reply = _answer(endpoint, model, "the " * PROOF_WORDS)
-    usage: dict[str, Any] = reply.get("usage") or {}
-    num_read = usage.get("prompt_tokens")
-    if not isinstance(num_read, int):
-        raise ModelError(
-            f"{endpoint.url} does not say how much of a prompt it read, so it may cut long ones; "
-            "use a server that fills `usage` in"
-        )
-    if num_read < PROOF_WORDS:
-        raise _too_short(server, model, f"of a prompt of {PROOF_WORDS} tokens it read {num_read}")
-    if num_read > 2 * PROOF_WORDS:
-        raise ModelError(
-            f"{server.name} counts {num_read} tokens in a text of {PROOF_WORDS} short words; "
-            "llmos cannot tell how much fits into its context; use another model"
-        )
+    few, more = (_num_read(endpoint, model, words) for words in (FEW_WORDS, MORE_WORDS))
+    per_word = max((more - few) / (MORE_WORDS - FEW_WORDS), 0.1)
+    num_words = MORE_WORDS + int((PROOF_TOKENS - more) / per_word)
+    expected = more + per_word * (num_words - MORE_WORDS)
+    num_read = _num_read(endpoint, model, num_words)
+    if abs(num_read - expected) > TOLERANCE * expected:
+        found = f"of a prompt of about {expected:.0f} tokens it read {num_read}"
+        raise _too_short(server, model, found)
     if proofs is not None:
         proofs.parent.mkdir(parents=True, exist_ok=True)
         proofs.write_text(json.dumps(known | {key: num_read}, indent=1))
