@@ -6,6 +6,7 @@ A step may be made in several pieces, with stops between them. Knows no tools.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -117,8 +118,9 @@ class StepRunner:
             process.generation = None
         if step.is_whole:
             return "stop"
+        is_late = request.deadline is not None and time.monotonic() >= request.deadline
         num_new = len(process.context) - len(request.tokens)
-        return "limit" if num_new >= request.max_new_tokens else "deadline"
+        return "deadline" if is_late and num_new < request.max_new_tokens else "limit"
 
     def _request(self, process: Process, step: Step) -> GenerateRequest:
         room = self._engine.context_length - len(process.context)

@@ -5,7 +5,6 @@ An endpoint's engine reads it back into messages; no checkpoint was trained on i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from llmos_kernel.abi import ToolSpec
@@ -13,13 +12,12 @@ from llmos_kernel.dialects.codecs.codec import Markup, Pieces
 from llmos_kernel.dialects.codecs.json_object import JsonObjectCodec
 from llmos_kernel.dialects.dialect import Dialect, Frame
 from llmos_kernel.dialects.renderer import Renderer
-from llmos_kernel.dialects.tool_table import openai_schema
+from llmos_kernel.dialects.tool_table import schema_list
 from llmos_kernel.engine.remote.vocabulary import Mark, make_tokenizer
 
 
 def _system(prompt: str, specs: Sequence[ToolSpec]) -> Pieces:
-    table = json.dumps([openai_schema(spec) for spec in specs], ensure_ascii=False)
-    tools = [Markup(Mark.TOOLS.literal), table] if specs else []
+    tools = [Markup(Mark.TOOLS.literal), schema_list(specs)] if specs else []
     return [Markup(Mark.SYSTEM.literal), prompt, *tools, Markup(Mark.END.literal)]
 
 

@@ -27,7 +27,7 @@ from llmos_kernel.journal import Journal
 from llmos_kernel.kernel import Kernel
 from llmos_kernel.policy import approve_all
 from llmos_kernel.syscalls import OwnedDriver, SyscallTable
-from llmos_kernel.trap import Malformed, Text, Trap, TrapParser
+from llmos_kernel.trap import ArgumentDelta, Malformed, Reasoning, Text, Trap, TrapParser
 
 RENDERER = chat_renderer()
 CHAT = "/v1/chat/completions"
@@ -57,8 +57,10 @@ def events_of(ids: list[int]) -> list[Any]:
     found = [event for token_id in ids for event in parser.feed(token_id)] + parser.finish()
     joined: list[Any] = []
     for event in found:
-        if isinstance(event, Text) and joined and isinstance(joined[-1], Text):
-            joined[-1] = Text(joined[-1].text + event.text)
+        if isinstance(event, ArgumentDelta):
+            continue
+        if joined and isinstance(event, Text | Reasoning) and type(joined[-1]) is type(event):
+            joined[-1] = type(event)(joined[-1].text + event.text)
         else:
             joined.append(event)
     return joined
@@ -195,10 +197,25 @@ async def test_text_that_spells_a_mark_stays_text(server: Any, sse: Any, reply: 
     assert events_of(await ids_of(engine_of(server.url))) == [Text(spelled)]
 
 
-async def test_thoughts_are_no_part_of_the_answer(server: Any, sse: Any, reply: Any) -> None:
-    deltas = [{"reasoning_content": "hm"}, {"reasoning": "hm"}, {"content": "Yes."}]
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
+async def test_thoughts_are_no_part_of_the_answer_nor_of_what_is_posted_later(
+    key: str, server: Any, sse: Any, reply: Any
+) -> None:
+    deltas = [{key: "h"}, {key: "m", "content": ""}, {"content": "Yes"}, {"content": "."}]
     server.answers[CHAT] = reply([*(sse(d) for d in deltas), sse({}, "stop"), DONE])
-    assert events_of(await ids_of(engine_of(server.url))) == [Text("Yes.")]
+    engine = engine_of(server.url)
+    ids = await ids_of(engine)
+    assert events_of(ids) == [Reasoning("hm"), Text("Yes.")]
+    tokens = [*asked(), *ids, *RENDERER.user_ids("Sure?"), *RENDERER.assistant_open_ids()]
+    await ids_of(engine, tokens)
+    assert server.bodies()[-1]["messages"][-2] == {"role": "assistant", "content": "Yes."}
+
+
+async def test_a_call_may_follow_a_thought(server: Any, sse: Any, reply: Any) -> None:
+    call = call_piece(0, id="a", name="weather", arguments=WEATHER_JSON)
+    thought = sse({"reasoning_content": "hm"})
+    server.answers[CHAT] = reply([thought, sse(calls(call), "tool_calls"), DONE])
+    assert events_of(await ids_of(engine_of(server.url))) == [Reasoning("hm"), WEATHER]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +226,7 @@ async def test_thoughts_are_no_part_of_the_answer(server: Any, sse: Any, reply: 
         ('["Oslo"]', "arguments_not_object"),
         ('{"a": 1, "a": 2}', "duplicate_key"),
         ('{},"name":"other"', "duplicate_key"),
-        ('{}},{"name":"other","arguments":{}', "bad_json"),
+        ('{}},{"name":"other","arguments":{}', "trailing_garbage"),
     ],
 )
 async def test_arguments_that_are_no_object_trap_as_malformed(
@@ -512,6 +529,14 @@ async def test_the_key_is_sent_and_never_shown(server: Any, reply: Any) -> None:
 # The kernel over it --------------------------------------------------------------------------
 
 
+def kernel_of(server: Any, folder: Path, *tools: Any) -> Kernel:
+    table = SyscallTable(OwnedDriver(tool, "the test") for tool in tools)
+    return Kernel(
+        engine_of(server.url), RENDERER, table, Journal(folder / "journal.db"),
+        workspace=folder, model="m", approve=approve_all,
+    )  # fmt: skip
+
+
 async def test_the_kernel_runs_a_servers_calls_and_gives_it_the_results(
     server: Any, sse: Any, reply: Any, tmp_path: Path, make_tool: Any
 ) -> None:
@@ -521,11 +546,7 @@ async def test_the_kernel_runs_a_servers_calls_and_gives_it_the_results(
         reply([sse({"content": "One moment."}), sse(calls(call), "tool_calls"), DONE]),
         reply([sse({"content": "It said hello."}, "stop"), DONE]),
     ]
-    table = SyscallTable([OwnedDriver(tool, "the test")])
-    kernel = Kernel(
-        engine_of(server.url), RENDERER, table, Journal(tmp_path / "journal.db"),
-        workspace=tmp_path, model="m", approve=approve_all,
-    )  # fmt: skip
+    kernel = kernel_of(server, tmp_path, tool)
     process = kernel.start("say hello")
     assert await kernel.turn(process, "say hello") == "It said hello."
     await kernel.close()
@@ -535,3 +556,13 @@ async def test_the_kernel_runs_a_servers_calls_and_gives_it_the_results(
     assert second["messages"][-1] == {
         "role": "tool", "content": "echo hello", "tool_call_id": "call00001",
     }  # fmt: skip
+
+
+async def test_an_answer_that_the_server_cuts_short_is_an_answer(
+    server: Any, sse: Any, reply: Any, tmp_path: Path
+) -> None:
+    server.answers[CHAT] = reply([sse({"content": "It is"}, "length"), DONE])
+    kernel = kernel_of(server, tmp_path)
+    process = kernel.start("what is it")
+    assert await kernel.turn(process, "what is it") == "It is"
+    await kernel.close()

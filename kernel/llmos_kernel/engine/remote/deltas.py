@@ -34,14 +34,24 @@ class ReplyReader:
         self._calls: list[_Call] = []
         self._by_index: dict[int | None, _Call] = {}
         self._last: _Call | None = None
+        self._is_thinking = False
 
     def feed(self, choice: dict[str, Any]) -> list[int]:
-        """Return the ids of the answer's text in this piece; thoughts are left out."""
+        """Return the ids of the thoughts and the text in this piece."""
         delta: dict[str, Any] = choice.get("delta") or {}
         for piece in delta.get("tool_calls") or []:
             self._add(piece)
         self.finish_reason = choice.get("finish_reason") or self.finish_reason
-        return text_ids(delta.get("content") or "")
+        thought = text_ids(delta.get("reasoning_content") or delta.get("reasoning") or "")
+        if thought and not self._is_thinking:
+            thought = [Mark.THOUGHT, *thought]
+            self._is_thinking = True
+        content = text_ids(delta.get("content") or "")
+        return [*thought, *self._end_thought(), *content] if content else thought
+
+    def _end_thought(self) -> list[int]:
+        was_thinking, self._is_thinking = self._is_thinking, False
+        return [Mark.END_THOUGHT] if was_thinking else []
 
     def finish(self) -> list[int]:
         """Return the ids of the calls, and of the end where the reply is whole.
@@ -51,7 +61,7 @@ class ReplyReader:
         is_whole = self.finish_reason in WHOLE_REASONS
         if not is_whole:
             self._calls.sort(key=lambda call: call is self._last)
-        ids: list[int] = []
+        ids = self._end_thought() if is_whole or self._calls else []
         for call in self._calls:
             body = write_call(call.name, call.arguments.strip() or "{}")
             ids += [Mark.CALL, *text_ids(body), Mark.END_CALL]

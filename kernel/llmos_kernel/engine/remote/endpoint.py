@@ -22,6 +22,7 @@ CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 600.0
 MAX_TRIES = 4
 MAX_WAIT_S = 30.0
+MAX_PORT = 65535
 BUSY_STATUSES = (429, 503)
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -44,8 +45,11 @@ class Endpoint:
             parsed = httpx2.URL(url)
         except httpx2.InvalidURL as error:
             raise ModelError(f"{url!r} is not an address ({error}); mend model.path") from error
-        if not parsed.host:
-            raise ModelError(f"{url!r} names no host; give one like http://localhost:11434/v1")
+        if not parsed.host or (parsed.port or 0) > MAX_PORT:
+            raise ModelError(
+                f"{url!r} names no host, or no port that there is; give an address like "
+                "http://localhost:11434/v1"
+            )
         headers = {"Authorization": f"Bearer {_checked(api_key)}"} if api_key else {}
         is_local = parsed.host in LOOPBACK_HOSTS
         options: dict[str, Any] = {

@@ -66,7 +66,7 @@ class _Reader:
             case Mark.USER:
                 self._say("user", text)
             case Mark.ASSISTANT:
-                self._say("assistant", text)
+                self._say("assistant", text + _after_thoughts(parts[1:]))
                 self._take_calls(parts[1:])
             case Mark.RESULT if self._unanswered:
                 self._say("tool", text, tool_call_id=self._unanswered.pop(0))
@@ -109,6 +109,11 @@ def _messages(ids: Sequence[int]) -> Iterator[tuple[Mark, list[list[int]], bool]
             parts.append([token_id])
     if opened is not None:
         yield opened, parts, False
+
+
+def _after_thoughts(parts: list[list[int]]) -> str:
+    """Return a past reply's text; what the model thought before it is not given back to it."""
+    return "".join(text_of(part[1:]) for part in parts if part[0] == Mark.END_THOUGHT)
 
 
 def write_call(name: str, arguments: str) -> str:

@@ -24,7 +24,9 @@ class Mark(IntEnum):
     RESULT = NUM_BYTES + 4
     CALL = NUM_BYTES + 5
     END_CALL = NUM_BYTES + 6
-    END = NUM_BYTES + 7
+    THOUGHT = NUM_BYTES + 7
+    END_THOUGHT = NUM_BYTES + 8
+    END = NUM_BYTES + 9
 
     @property
     def literal(self) -> str:
