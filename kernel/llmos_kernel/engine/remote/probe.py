@@ -161,7 +161,7 @@ def _chosen(
 
 def _num_read(endpoint: Endpoint, model: str, num_words: int) -> int:
     """Return how many tokens the server says it read of a prompt of so many words."""
-    messages = [{"role": "user", "content": "the " * num_words}]
+    messages = [{"role": "user", "content": "Hello " * num_words}]
     body = {"model": model, "messages": messages, "max_tokens": 1, "temperature": 0}
     reply: dict[str, Any] = endpoint.post(f"{endpoint.url}/chat/completions", body)
     count = (reply.get("usage") or {}).get("prompt_tokens")
