@@ -188,11 +188,15 @@ def _loaded(settings: Settings) -> tuple[Renderer, Engine]:
 
 
 def load_renderer(settings: Settings) -> Renderer:
-    """Load the configured checkpoint's tokenizer and dialect; its weights stay where they are.
+    """Load the configured model's tokenizer and dialect; its weights stay where they are.
 
     Raises:
         ModelError: there is none, or it is damaged.
     """
+    if settings.model.is_endpoint:
+        from llmos_kernel.dialects.chat import chat_renderer
+
+        return chat_renderer()
     from tokenizers import Tokenizer
 
     path = model_folder(settings.model.path) / "tokenizer.json"
