@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
+BATCH_TOKENS = 2048
+PAGE_SIZE = 32
+
 
 def generate_batch(
     model: PreTrainedModel, contexts: Sequence[Sequence[int]], num_new: int
@@ -18,9 +21,15 @@ def generate_batch(
     return [list(output.generated_tokens) for output in _outputs(model, contexts, num_new)]
 
 
-def batch_step_s(model: PreTrainedModel, contexts: Sequence[Sequence[int]], num_new: int) -> float:
-    """Return the seconds a step in which all contexts decode."""
-    return steady_step_s([output.timestamps or [] for output in _outputs(model, contexts, num_new)])
+def batch_step_s(
+    model: PreTrainedModel, contexts: Sequence[Sequence[int]], num_steps: int
+) -> float:
+    """Return the seconds a step, over about `num_steps` in which all contexts decode."""
+    # The first ones decode while the last ones are still read.
+    num_prompt_tokens = sum(map(len, contexts))
+    num_new = num_steps + -(-num_prompt_tokens // (BATCH_TOKENS - len(contexts)))
+    outputs = _outputs(model, contexts, num_new)
+    return steady_step_s([output.timestamps or [] for output in outputs])
 
 
 def steady_step_s(arrivals: Sequence[Sequence[float]]) -> float:
@@ -43,14 +52,13 @@ def _outputs(
     model: PreTrainedModel, contexts: Sequence[Sequence[int]], num_new: int
 ) -> list[GenerationOutput]:
     num_tokens = sum(len(context) + num_new for context in contexts)
-    page_size = 32
     outputs = model.generate_batch(
         [list(context) for context in contexts],
         GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0, max_new_tokens=num_new),
         ContinuousBatchingConfig(
-            page_size=page_size,
-            num_blocks=num_tokens // page_size + 2 * len(contexts),
-            max_batch_tokens=512,
+            page_size=PAGE_SIZE,
+            num_blocks=num_tokens // PAGE_SIZE + 2 * len(contexts),
+            max_batch_tokens=BATCH_TOKENS,
             allow_block_sharing=False,
         ),
         record_timestamps=True,

@@ -18,7 +18,7 @@ from llmos_kernel.engine.base import Engine
 PROCESSES = (1, 4, 16, 64)
 CONTEXTS = (1024, 4096, 16_384)
 NUM_TURNS = 2
-NUM_STEPS = 24
+NUM_STEPS = 12
 GENERATE = "generate, cache kept"
 KEYS = {GENERATE: "vs_generate", LLAMA: "vs_llama_cpp"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from benchmarks import llama_cpp
 from benchmarks.llmos_engine import (
@@ -34,13 +35,16 @@ BOUND = "lower bound"
 KEYS = {FIFO: "vs_fifo", LOCK: "vs_lock", LLAMA: "vs_llama_cpp"}
 
 SHAPE = Shape(num_processes=32, num_turns=6)
+# The larger model takes several times as long for a turn.
+RANDOM_SHAPE = replace(SHAPE, num_turns=3)
 CHECKED = Shape(num_processes=3, num_turns=2, num_new=12, tool_s=0)
 # Peers that serve one turn at a time run this many of the processes.
 NUM_SERIAL = 2
 NUM_BOUND_PROMPTS = 4
 
 METHOD = f"""
-{SHAPE.num_processes} processes of {SHAPE.num_turns} turns: a prompt of
+{SHAPE.num_processes} processes of {SHAPE.num_turns} turns ({RANDOM_SHAPE.num_turns} on the random
+model): a prompt of
 {SHAPE.num_prefix + SHAPE.num_prompt} tokens, {SHAPE.num_prefix} of them shared, then each turn
 {SHAPE.num_new} tokens out, a tool of {SHAPE.tool_s * 1000:g} ms, {SHAPE.num_result} tokens in.
 Seconds until the last tool has ended; one compute thread, {TIMED_DTYPE} weights everywhere.
@@ -158,9 +162,9 @@ async def _measure() -> dict[str, float]:
     setting = environment()
     comparisons: list[Comparison] = []
     ratios: dict[str, float] = {}
-    for model in (embedded_model(), random_model()):
+    for model, shape in ((embedded_model(), SHAPE), (random_model(), RANDOM_SHAPE)):
         await Serving(model, CHECKED, "float32").check()
-        rounds = await measure_rounds(Serving(model, SHAPE, TIMED_DTYPE).all())
+        rounds = await measure_rounds(Serving(model, shape, TIMED_DTYPE).all())
         comparison = Comparison(model.title, "s", rounds)
         comparisons.append(comparison)
         found = comparison.ratios()
