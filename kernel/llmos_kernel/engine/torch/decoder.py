@@ -10,7 +10,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch.nn import functional
@@ -25,8 +25,13 @@ from llmos_kernel.engine.torch.operations import (
 )
 from llmos_kernel.engine.torch.pages import PAGE_SIZE, PageTable, pages_for
 
+if TYPE_CHECKING:
+    from llmos_kernel.engine.torch.native import FewRows
+
 MANY_SINGLES = 4
 MANY_STEPS = 200
+FEW_ROWS = 8
+SMALL_MODEL_ELEMENTS = 20_000_000
 
 Linear: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
@@ -40,18 +45,32 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
-    """One decoder layer's weights, the matrices that share an input joined."""
+class LayerWeights:
+    """One layer's tensors, the matrices (out, in) that share an input joined; norms in float32.
+
+    `qkv_bias` is (0,) and `qk_norms` (0, head_dim) where there are none, else (2, head_dim).
+    """
 
     input_norm: torch.Tensor
-    qkv: Linear
+    qkv: torch.Tensor
+    qkv_bias: torch.Tensor
     qk_norms: torch.Tensor
-    output: Linear
+    output: torch.Tensor
     mlp_norm: torch.Tensor
-    gate_up: Linear
-    down: Linear
+    gate_up: torch.Tensor
+    down: torch.Tensor
     output_norm: torch.Tensor | None
     down_norm: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """One layer's matrix products."""
+
+    qkv: Linear
+    output: Linear
+    gate_up: Linear
+    down: Linear
 
 
 class Decoder:
@@ -67,20 +86,23 @@ class Decoder:
     ) -> None:
         """Take over `weights`, which is emptied. `operations` are chosen by the work if not given.
 
-        The compiled ones take half a second to load: a lone sequence starts without them.
+        The compiled ones take half a second to load, and on a machine's first time some seconds to
+        compile: a lone sequence starts without them.
         """
         self.config = config
         self._embedding = weights["model.embed_tokens.weight"]
         self._device = self._embedding.device
         self._final_norm = weights.pop("model.norm.weight").float() + config.norm_offset
-        head = self._embedding if config.has_tied_embeddings else weights.pop("lm_head.weight")
-        self._head = _linear(head)
+        self._head_weight = weights.get("lm_head.weight", self._embedding)
+        self._head = _linear(self._head_weight)
         self._layers = [_layer(weights, config, index) for index in range(config.num_layers)]
+        self._products = [_products(layer) for layer in self._layers]
         weights.clear()
         self._cache = cache
         self._rotations = _rotations(config).to(self._device)
         self._may_load_compiled = operations is None and _can_compile(self._device)
         self._operations = (operations or TorchOperations)(config, cache, self._rotations)
+        self._few_rows: FewRows | None = None
         self._num_steps = 0
 
     @torch.inference_mode()
@@ -100,14 +122,16 @@ class Decoder:
         if self.config.embedding_scale != 1.0:
             delta = delta * delta.new_tensor(self.config.embedding_scale)
         hidden = torch.zeros(delta.shape, dtype=torch.float32, device=self._device)
+        if self._few_rows and rows.num_singles <= FEW_ROWS and not rows.chunks:
+            return self._few_rows.forward(delta.float(), rows)
         operations = self._operations
-        for index, layer in enumerate(self._layers):
+        for index, (layer, products) in enumerate(zip(self._layers, self._products, strict=True)):
             normed = operations.add_norm(hidden, delta, layer.input_norm)
-            queries = operations.rotate_and_store(layer.qkv(normed), layer.qk_norms, index, rows)
-            delta = layer.output(operations.attend(queries, index, rows))
+            queries = operations.rotate_and_store(products.qkv(normed), layer.qk_norms, index, rows)
+            delta = products.output(operations.attend(queries, index, rows))
             delta = self._normed(delta, layer.output_norm)
             normed = operations.add_norm(hidden, delta, layer.mlp_norm)
-            delta = layer.down(operations.gate(layer.gate_up(normed)))
+            delta = products.down(operations.gate(products.gate_up(normed)))
             delta = self._normed(delta, layer.down_norm)
         last = [*range(rows.num_singles), *(chunk.end - 1 for chunk in rows.chunks)]
         normed = operations.add_norm(hidden[last], delta[last], self._final_norm)
@@ -120,10 +144,27 @@ class Decoder:
         return functional.rms_norm(delta.float(), weight.shape, weight, epsilon).to(delta.dtype)
 
     def _load_compiled(self) -> None:
-        from llmos_kernel.engine.torch.native import NativeOperations
+        from llmos_kernel.engine.torch.native import FewRows, NativeOperations
 
         self._operations = NativeOperations(self.config, self._cache, self._rotations)
         self._may_load_compiled = False
+        layers, head = self._layers, self._head_weight
+        num_elements = sum(layer.gate_up.numel() for layer in layers) + head.numel()
+        if self.config.has_post_norms or num_elements > SMALL_MODEL_ELEMENTS:
+            return
+        names = ("qkv", "qkv_bias", "output", "gate_up", "down")
+        weights = [torch.stack([getattr(layer, name) for layer in layers]) for name in names]
+        norms = [
+            torch.stack([getattr(layer, name) for layer in layers])
+            for name in ("input_norm", "mlp_norm", "qk_norms")
+        ]
+        self._few_rows = FewRows(
+            self.config,
+            self._cache,
+            self._rotations,
+            [*weights, head],
+            [*norms, self._final_norm],
+        )
 
 
 def _rows(segments: Sequence[Segment], device: torch.device) -> Rows:
@@ -163,37 +204,45 @@ def _chunk(segment: Segment, start: int, device: torch.device) -> Chunk:
     return Chunk(start, start + count, held, pages, mask)
 
 
-def _layer(weights: dict[str, torch.Tensor], config: DecoderConfig, index: int) -> Layer:
+def _layer(weights: dict[str, torch.Tensor], config: DecoderConfig, index: int) -> LayerWeights:
     prefix = f"model.layers.{index}."
 
-    def joined(kind: str, part: str, names: Sequence[str]) -> torch.Tensor | None:
-        found = [weights.pop(f"{prefix}{part}.{name}_proj.{kind}", None) for name in names]
-        present = [tensor for tensor in found if tensor is not None]
-        return torch.cat(present) if present else None
-
-    def linear(part: str, *names: str) -> Linear:
-        weight = joined("weight", part, names)
-        assert weight is not None, "read_weights checks that every tensor is there"
-        return _linear(weight, joined("bias", part, names))
+    def joined(part: str, *names: str) -> torch.Tensor:
+        return torch.cat([weights.pop(f"{prefix}{part}.{name}_proj.weight") for name in names])
 
     def norm(name: str) -> torch.Tensor:
         return weights.pop(f"{prefix}{name}.weight").float() + config.norm_offset
 
-    qk_norms = torch.empty(0, config.head_dim, device=weights["model.embed_tokens.weight"].device)
+    device = weights["model.embed_tokens.weight"].device
+    qkv_bias, qk_norms = torch.empty(0, device=device), torch.empty(0, config.head_dim).to(device)
+    if config.has_qkv_bias:
+        names = [f"{prefix}self_attn.{name}_proj.bias" for name in "qkv"]
+        qkv_bias = torch.cat([weights.pop(name).float() for name in names])
     if config.has_qk_norm:
         queries = norm("self_attn.q_norm") * config.query_scale
         qk_norms = torch.stack([queries, norm("self_attn.k_norm")])
     has_post_norms = config.has_post_norms
-    return Layer(
+    return LayerWeights(
         norm("input_layernorm"),
-        linear("self_attn", "q", "k", "v"),
+        joined("self_attn", "q", "k", "v"),
+        qkv_bias,
         qk_norms,
-        linear("self_attn", "o"),
+        joined("self_attn", "o"),
         norm("pre_feedforward_layernorm" if has_post_norms else "post_attention_layernorm"),
-        linear("mlp", "gate", "up"),
-        linear("mlp", "down"),
+        joined("mlp", "gate", "up"),
+        joined("mlp", "down"),
         norm("post_attention_layernorm") if has_post_norms else None,
         norm("post_feedforward_layernorm") if has_post_norms else None,
+    )
+
+
+def _products(layer: LayerWeights) -> Products:
+    bias = layer.qkv_bias.to(layer.qkv.dtype) if len(layer.qkv_bias) else None
+    return Products(
+        _linear(layer.qkv, bias),
+        _linear(layer.output),
+        _linear(layer.gate_up),
+        _linear(layer.down),
     )
 
 

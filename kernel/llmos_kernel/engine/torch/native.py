@@ -7,6 +7,7 @@ and `_load` and `_store` convert. Sums are float32. Knows shapes only, no model 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -129,39 +130,44 @@ def rotate_and_store(
     """
     num_heads, dim = queries.shape[1], queries.shape[2]
     num_kv_heads = cache.shape[2]
-    half = dim // 2
     scratch = np.empty(dim, np.float32)
-    has_norms = norms.shape[0] > 0
     for row in range(qkv.shape[0]):
-        cos, sin = rotations[0, positions[row]], rotations[1, positions[row]]
-        for head in range(num_heads + num_kv_heads):
-            start = head * dim
-            for i in range(dim):
-                scratch[i] = _load(qkv[row, start + i])
-            if has_norms:
-                norm = norms[0] if head < num_heads else norms[1]
-                total = np.float32(0.0)
-                for i in range(dim):
-                    total += scratch[i] * scratch[i]
-                scale = np.float32(1.0) / np.sqrt(total / np.float32(dim) + epsilon)
-                for i in range(dim):
-                    scratch[i] = scratch[i] * scale * norm[i]
-            target = (
-                queries[row, head]
-                if head < num_heads
-                else cache[pages[row], 0, head - num_heads, slots[row]]
-            )
-            for i in range(half):
-                first, second = scratch[i], scratch[half + i]
-                target[i] = _store(target[i], first * cos[i] - second * sin[i])
-                target[half + i] = _store(
-                    target[half + i], second * cos[half + i] + first * sin[half + i]
-                )
+        turn = rotations[:, positions[row]]
+        for head in range(num_heads):
+            values = qkv[row, head * dim : (head + 1) * dim]
+            _norm_and_rotate(values, norms[:1], turn, epsilon, scratch, queries[row, head])
+        place = cache[pages[row], :, :, slots[row]]
         for head in range(num_kv_heads):
+            start = (num_heads + head) * dim
+            values = qkv[row, start : start + dim]
+            _norm_and_rotate(values, norms[1:], turn, epsilon, scratch, place[0, head])
             start = (num_heads + num_kv_heads + head) * dim
-            target = cache[pages[row], 1, head, slots[row]]
             for i in range(dim):
-                target[i] = qkv[row, start + i]
+                place[1, head, i] = _store(place[1, head, i], _load(qkv[row, start + i]))
+
+
+@njit(fastmath=True)
+def _norm_and_rotate(
+    values: Any, norm: Any, turn: Any, epsilon: Any, scratch: Any, target: Any
+) -> None:
+    """Write values (dim,), normed by norm (1, dim) unless that is (0, dim), and rotated."""
+    dim = values.shape[0]
+    half = dim // 2
+    for i in range(dim):
+        scratch[i] = _load(values[i])
+    if norm.shape[0]:
+        total = np.float32(0.0)
+        for i in range(dim):
+            total += scratch[i] * scratch[i]
+        scale = np.float32(1.0) / np.sqrt(total / np.float32(dim) + epsilon)
+        for i in range(dim):
+            scratch[i] = scratch[i] * scale * norm[0, i]
+    for i in range(half):
+        first, second = scratch[i], scratch[half + i]
+        target[i] = _store(target[i], first * turn[0, i] - second * turn[1, i])
+        target[half + i] = _store(
+            target[half + i], second * turn[0, half + i] + first * turn[1, half + i]
+        )
 
 
 @njit(nogil=True, fastmath=True, cache=True)
@@ -248,6 +254,82 @@ def _softmax(scores: Any) -> None:
         scores[i] /= total
 
 
+@njit(fastmath=True)
+def _multiply(inputs: Any, weight: Any, bias: Any, out: Any) -> None:
+    """Write inputs (n, in) times the transpose of weight (out, in), plus bias (out,) or (0,)."""
+    for column in range(weight.shape[0]):
+        weights = weight[column]
+        start = bias[column] if bias.shape[0] else np.float32(0.0)
+        for row in range(inputs.shape[0]):
+            values = inputs[row]
+            total = np.float32(0.0)
+            for i in range(weights.shape[0]):
+                total += values[i] * _load(weights[i])
+            out[row, column] = total + start
+
+
+@njit(nogil=True, fastmath=True, cache=True)
+def forward_few(
+    hidden: Any,
+    weights: Any,
+    norms: Any,
+    layer_ropes: Any,
+    windows: Any,
+    rotations: Any,
+    places: Any,
+    tables: Any,
+    lengths: Any,
+    cache: Any,
+    epsilon: Any,
+    is_gelu: bool,
+    logits: Any,
+) -> None:
+    """Take a few rows, one a sequence, through all layers; write logits (n, vocabulary).
+
+    hidden (n, width) float32 is changed; weights are (layers, out, in) for qkv with its bias
+    (layers, out), output, gate and up, down, and the head (vocabulary, width); norms (layers,
+    width) before attention and MLP, (layers, 2, dim) of queries and keys, (width,) at the end;
+    places (3, n): positions, pages, slots; the rest as above, the cache's of all layers.
+    """
+    qkv_weight, qkv_bias, output_weight, gate_up_weight, down_weight, head_weight = weights
+    input_norms, mlp_norms, qk_norms, final_norm = norms
+    n, width = hidden.shape
+    dim = cache.shape[5]
+    num_heads = output_weight.shape[2] // dim
+    no_bias = np.empty(0, np.float32)
+    normed = np.empty((n, width), np.float32)
+    delta = np.zeros((n, width), np.float32)
+    qkv = np.empty((n, qkv_weight.shape[1]), np.float32)
+    queries = np.empty((n, num_heads, dim), np.float32)
+    attended = np.empty((n, num_heads, dim), np.float32)
+    gate_up = np.empty((n, gate_up_weight.shape[1]), np.float32)
+    gated = np.empty((n, down_weight.shape[2]), np.float32)
+    scores = np.empty((num_heads, lengths.max()), np.float32)
+    for layer in range(qkv_weight.shape[0]):
+        add_norm(hidden, delta, input_norms[layer], epsilon, normed)
+        _multiply(normed, qkv_weight[layer], qkv_bias[layer], qkv)
+        rotate_and_store(
+            qkv,
+            rotations[layer_ropes[layer]],
+            places[0],
+            places[1],
+            places[2],
+            cache[layer],
+            qk_norms[layer],
+            epsilon,
+            queries,
+        )
+        attend(queries, tables, lengths, windows[layer], cache[layer], scores, attended)
+        flat = attended.reshape((n, num_heads * dim))
+        _multiply(flat, output_weight[layer], no_bias, delta)
+        add_norm(hidden, delta, mlp_norms[layer], epsilon, normed)
+        _multiply(normed, gate_up_weight[layer], no_bias, gate_up)
+        gate(gate_up, is_gelu, gated)
+        _multiply(gated, down_weight[layer], no_bias, delta)
+    add_norm(hidden, delta, final_norm, epsilon, normed)
+    _multiply(normed, head_weight, no_bias, logits)
+
+
 class NativeOperations:
     """Compiled by numba, on the CPU; chunks attend through PyTorch, whose kernel suits them."""
 
@@ -306,6 +388,52 @@ class NativeOperations:
         out = torch.empty((len(gate_up), gate_up.shape[1] // 2), dtype=self._dtype)
         gate(_view(gate_up), self._config.activation == "gelu_tanh", _view(out))
         return out
+
+
+class FewRows:
+    """All layers of a small model in one compiled call: between products nothing waits for Python.
+
+    For steps of a few rows, each of another sequence; products of many rows are PyTorch's.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        cache: PageCache,
+        rotations: torch.Tensor,
+        weights: Sequence[torch.Tensor],
+        norms: Sequence[torch.Tensor],
+    ) -> None:
+        """Weights and norms are those of `forward_few`, in its order."""
+        self._weights = tuple(_view(weight) for weight in weights)
+        self._norms = tuple(norm.numpy() for norm in norms)
+        self._layer_ropes = np.array(config.layer_ropes)
+        self._windows = np.array(config.windows)
+        self._rotations = rotations.numpy()
+        self._cache = _view(cache.tensor)
+        self._epsilon = np.float32(config.norm_epsilon)
+        self._is_gelu = config.activation == "gelu_tanh"
+        self._vocabulary = config.vocabulary
+
+    def forward(self, hidden: torch.Tensor, rows: Rows) -> torch.Tensor:
+        """Return logits, (rows, vocabulary), of rows that are all single; hidden is changed."""
+        logits = torch.empty(len(hidden), self._vocabulary)
+        forward_few(
+            hidden.numpy(),
+            self._weights,
+            self._norms,
+            self._layer_ropes,
+            self._windows,
+            self._rotations,
+            torch.stack((rows.positions, rows.pages, rows.slots)).numpy(),
+            rows.tables.numpy(),
+            rows.lengths.numpy(),
+            self._cache,
+            self._epsilon,
+            self._is_gelu,
+            logits.numpy(),
+        )
+        return logits
 
 
 def _view(tensor: torch.Tensor) -> np.ndarray:
