@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,7 +79,15 @@ def followed(home: Path, pid: int) -> Generator[Iterator[JournalEvent]]:
     with _connected(path) as connection, connection.makefile("rb") as lines:
         _exchange(connection, lines, Follow(pid=pid), Done)
         connection.settimeout(None)
-        yield (EVENT.validate_json(line) for line in lines)
+        yield _events(lines)
+
+
+def _events(lines: Iterable[bytes]) -> Iterator[JournalEvent]:
+    """Yield events, without the half of one that a kernel was writing as it died."""
+    with suppress(ConnectionError):
+        for line in lines:
+            if line.endswith(b"\n"):
+                yield EVENT.validate_json(line)
 
 
 def absent(home: Path, pid: int) -> StateError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 import termios
@@ -81,8 +82,11 @@ def _is_quit(seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         readable, _, _ = select.select([sys.stdin], [], [], left)
-        if readable and sys.stdin.read(1) in ("q", "Q", ""):
-            return True
+        if readable:
+            # Not through `sys.stdin`: it would keep further keys, of which `select` knows nothing.
+            keys = os.read(sys.stdin.fileno(), 1024)
+            if not keys or b"q" in keys.lower():
+                return True
     return False
 
 

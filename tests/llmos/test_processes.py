@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 
 from llmos.boot import journal_path
 from llmos.config import load_settings
+from llmos.control.protocol import EVENT
 from llmos.shell.foreground import ForegroundOptions, run_in_foreground
 from llmos_kernel.engine.fake import Gate
 from llmos_kernel.journal import Journal
@@ -264,7 +267,7 @@ def test_top_prints_one_table_where_stdout_is_no_terminal(
     assert "\x1b" not in out
 
 
-@pytest.mark.parametrize(("key", "status"), [("q", 0), ("\x03", 130)])
+@pytest.mark.parametrize(("key", "status"), [("q", 0), ("xq", 0), ("\x03", 130)])
 def test_top_is_live_until_q_or_ctrl_c(terminal: OtherTerminal, key: str, status: int) -> None:
     top = pexpect.spawn(
         sys.executable,
@@ -283,3 +286,36 @@ def test_top_is_live_until_q_or_ctrl_c(terminal: OtherTerminal, key: str, status
     top.expect(pexpect.EOF)
     top.close()
     assert top.exitstatus == status
+
+def test_a_follower_whose_kernel_dies_as_it_writes_reads_the_rest_in_the_journal(
+    home: Path, cli: Cli
+) -> None:
+    journal = Journal(journal_path(home))
+    pid = journal.add_process("t", "m")
+    events = [journal.append(pid, "user", {"text": str(number)}) for number in range(3)]
+    journal.close()
+    (home / "run").mkdir()
+    path = home / "run" / f"{os.getpid()}.sock"
+    live = {"pid": pid, "parent": None, "state": "RUNNING", "nice": 0, "num_tokens": 0}
+    listed = {"status": "processes", "processes": [{**live, "cache_share": 0.0}]}
+    half_a_line = EVENT.dump_json(events[2])[:30]
+    with socket.socket(socket.AF_UNIX) as dying:
+        dying.bind(str(path))
+        dying.listen()
+
+        def die() -> None:
+            for reply, last_words in ((listed, b""), ({"status": "done"}, half_a_line)):
+                connection, _ = dying.accept()
+                with connection:
+                    connection.recv(1000)
+                    if last_words:
+                        path.unlink()
+                    connection.sendall(json.dumps(reply).encode() + b"\n" + last_words)
+
+        kernel = threading.Thread(target=die)
+        kernel.start()
+        status, out, error = cli("strace", pid, "--follow", "--json")
+        kernel.join(10)
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["0", "1", "2"]
+    assert (status, len(error.splitlines())) == (1, 1)
+    assert "does not answer" in error
