@@ -287,6 +287,7 @@ def test_top_is_live_until_q_or_ctrl_c(terminal: OtherTerminal, key: str, status
     top.close()
     assert top.exitstatus == status
 
+
 def test_a_follower_whose_kernel_dies_as_it_writes_reads_the_rest_in_the_journal(
     home: Path, cli: Cli
 ) -> None:
