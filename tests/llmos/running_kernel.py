@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
 from llmos import boot
@@ -35,7 +36,7 @@ async def main() -> None:
     gates = [Gate(), Gate()]
     last_pid = 0
 
-    def load_model(settings: Settings) -> tuple[Renderer, Any]:
+    def load_model(settings: Settings, *, home: Path | None = None) -> tuple[Renderer, Any]:
         renderer = boot.load_renderer(settings)
 
         def says(*parts: str | Gate) -> list[int | Gate]:
