@@ -64,7 +64,7 @@ def _top(rows: list[ProcessRow], speeds: dict[int, float]) -> Table:
     whole = Table.grid()
     moment = datetime.now().strftime("%H:%M:%S")
     whole.add_row(
-        f"llmos top {moment}: {len(rows)} processes, {sum(speeds.values()):.1f} tokens/s; q leaves"
+        f"llmos {moment}: processes: {len(rows)}, tokens/s: {sum(speeds.values()):.1f}; q leaves"
     )
     whole.add_row("")
     whole.add_row(process_table(rows, speeds))

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from llmos.boot import journal_path
 from llmos.config import load_settings
 from llmos.control.protocol import EVENT
 from llmos.shell.foreground import ForegroundOptions, run_in_foreground
+from llmos.shell.processes import ProcessRow
+from llmos.shell.top import Speeds
 from llmos_kernel.engine.fake import Gate
-from llmos_kernel.journal import Journal
+from llmos_kernel.journal import Journal, ProcessRecord
 from llmos_kernel.kernel import Kernel
 from llmos_kernel.process import Process
 
@@ -259,6 +262,30 @@ async def test_run_waits_for_what_was_forked_from_it(
     assert recorded(home, 2)[-1] == ("state", {"state": "ZOMBIE", "exit": "done"})
 
 
+def test_speeds_are_tokens_a_second_of_live_processes_since_the_last_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def rows(*num_tokens: int) -> list[ProcessRow]:
+        return [
+            ProcessRow(
+                ProcessRecord(pid, "RUNNING", None, "a task", "m", 0.0, True, 1),
+                parent=None,
+                state="RUNNING",
+                nice=0,
+                num_tokens=number,
+                cache_share=None if pid == 3 else 0.5,
+            )
+            for pid, number in enumerate(num_tokens, start=1)
+        ]
+
+    moments = iter([0.0, 1.0, 3.0, 5.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    speeds = Speeds()
+    assert speeds.between(rows(10)) == {}
+    assert speeds.between(rows(30, 7, 9)) == {1: 10.0}
+    assert speeds.between(rows(30, 8, 11)) == {1: 0.0, 2: 0.5}
+
+
 def test_top_prints_one_table_where_stdout_is_no_terminal(
     terminal: OtherTerminal, cli: Cli
 ) -> None:
@@ -277,11 +304,11 @@ def test_top_is_live_until_q_or_ctrl_c(terminal: OtherTerminal, key: str, status
         timeout=60,
         encoding="utf-8",
     )
-    top.expect(r"2 processes, 0\.0 tokens/s; q leaves")
-    top.expect("tokens/s")
+    top.expect(r"processes: 2, tokens/s: 0\.0; q leaves")
+    top.expect("tokens/s[^:]*cached")  # with styles between
     top.expect(r"Count the \[red\] sheep\.")
     terminal.say("go")
-    top.expect(r"1 processes, 0\.0 tokens/s")
+    top.expect("processes: 1,")
     top.send(key)
     top.expect(pexpect.EOF)
     top.close()
