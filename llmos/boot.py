@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from llmos.control.server import ControlServer, Followers
 from llmos.plugins import discover_tools
 from llmos_kernel.dialects.renderer import Renderer, detect_dialect
 from llmos_kernel.engine.base import Engine
-from llmos_kernel.errors import LlmosError, ModelError, StateError
+from llmos_kernel.errors import LlmosError, ModelError, StateError, UnknownArchitecture
 from llmos_kernel.journal import Journal, JournalEvent, explained
 from llmos_kernel.kernel import Kernel, Limits, ignore
 from llmos_kernel.policy import Approver, deny_all
@@ -82,7 +83,7 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
 
     found = discover_tools(disabled=settings.tools.disabled, report=options.report)
     table = SyscallTable([*found, *options.tools])
-    renderer, engine = load_model(settings, home=options.home)
+    renderer, engine = load_model(settings, home=options.home, report=options.report)
     kernel = Kernel(
         engine,
         renderer,
@@ -132,7 +133,9 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(model.max_steps, model.max_step_tokens * REPLY_BYTES_PER_TOKEN)
 
 
-def load_model(settings: Settings, *, home: Path | None = None) -> tuple[Renderer, Engine]:
+def load_model(
+    settings: Settings, *, home: Path | None = None, report: Callable[[str], None] = ignore
+) -> tuple[Renderer, Engine]:
     """Load the configured model: a checkpoint, or an endpoint where the path is an address.
 
     Raises:
@@ -140,7 +143,7 @@ def load_model(settings: Settings, *, home: Path | None = None) -> tuple[Rendere
     """
     if settings.model.is_endpoint:
         return _reached(settings, home or home_path())
-    return _loaded(settings)
+    return _loaded(settings, report)
 
 
 def describe_model(settings: Settings, renderer: Renderer, engine: Engine) -> dict[str, Any]:
@@ -177,13 +180,11 @@ def _reached(settings: Settings, home: Path) -> tuple[Renderer, Engine]:
     return chat_renderer(), engine
 
 
-def _loaded(settings: Settings) -> tuple[Renderer, Engine]:
+def _loaded(settings: Settings, report: Callable[[str], None]) -> tuple[Renderer, Engine]:
     folder = model_folder(settings.model.path)
     if (folder / "config.json").is_file() and not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{str(folder)!r} has no tokenizer.json; fetch the checkpoint again")
-    from llmos_kernel.engine.torch.engine import TorchEngine
-
-    engine = TorchEngine.load(folder)
+    engine = _engine(folder, report)
     return load_renderer(settings), engine
 
 
@@ -208,6 +209,23 @@ def load_renderer(settings: Settings) -> Renderer:
     return Renderer(
         tokenizer, detect_dialect(tokenizer, name=settings.model.dialect, template=template)
     )
+
+
+def _engine(folder: Path, report: Callable[[str], None]) -> Engine:
+    """Load weights with our own engine, with transformers' classes where it does not run them."""
+    from llmos_kernel.engine.torch.engine import TorchEngine
+
+    try:
+        return TorchEngine.load(folder)
+    except UnknownArchitecture as error:
+        if find_spec("transformers") is None:
+            raise ModelError(
+                f"{error}; transformers may run it: pip install 'llmos[transformers]'"
+            ) from error
+        report(f"{error}; transformers runs it, one sequence at a time")
+    from llmos_kernel.engine.transformers import TransformersEngine
+
+    return TransformersEngine.load(folder)
 
 
 def chat_template(folder: Path) -> str:

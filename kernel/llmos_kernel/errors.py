@@ -19,6 +19,10 @@ class ModelError(LlmosError):
     """A checkpoint is missing, damaged or of an unknown kind; the user names another."""
 
 
+class UnknownArchitecture(ModelError):
+    """A checkpoint is of a kind that an engine does not run; another engine may."""
+
+
 class ConfigError(LlmosError):
     """A setting, a plugin or a flag is wrong; the user mends it."""
 

@@ -16,7 +16,9 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError, safe_open
 
-from llmos_kernel.errors import ModelError
+from llmos_kernel.errors import ModelError, UnknownArchitecture
+
+SMALL_MODEL_BYTES = 1 << 30
 
 GEMMA = ("GemmaForCausalLM", "Gemma3ForCausalLM")
 ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM", *GEMMA)
@@ -66,7 +68,8 @@ def read_config(folder: Path) -> DecoderConfig:
     """Read `config.json`.
 
     Raises:
-        ModelError: it is missing or damaged, or describes a model that this engine does not run.
+        UnknownArchitecture: it describes a model that this engine does not run.
+        ModelError: it is missing or damaged.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -84,13 +87,13 @@ def read_config(folder: Path) -> DecoderConfig:
 def _config(raw: dict[str, Any]) -> DecoderConfig:
     architecture = (raw.get("architectures") or ["?"])[0]
     if architecture not in ARCHITECTURES:
-        raise ModelError(
+        raise UnknownArchitecture(
             f"this engine does not run {architecture}; it runs {', '.join(ARCHITECTURES)}"
         )
     if raw.get("use_sliding_window"):
-        raise ModelError("this engine does not run Qwen's sliding-window attention")
+        raise UnknownArchitecture("this engine does not run Qwen's sliding-window attention")
     if raw.get("use_bidirectional_attention") or raw.get("attn_logit_softcapping"):
-        raise ModelError("this engine does not run bidirectional or soft-capped attention")
+        raise UnknownArchitecture("this engine does not run bidirectional or soft-capped attention")
     num_layers, is_gemma = int(raw["num_hidden_layers"]), architecture in GEMMA
     head_dim = int(raw.get("head_dim") or raw["hidden_size"] // raw["num_attention_heads"])
     kinds = raw.get("layer_types") or ["full_attention"] * num_layers
@@ -130,8 +133,15 @@ def _rope(raw: dict[str, Any], kind: str) -> Rope:
         theta, parameters = raw["rope_local_base_freq"], {}
     rope_type = parameters.get("rope_type", parameters.get("type", "default"))
     if rope_type not in ("default", "llama3", "linear"):
-        raise ModelError(f"this engine does not know the position encoding {rope_type!r}")
+        raise UnknownArchitecture(f"this engine does not know the position encoding {rope_type!r}")
     return Rope(float(theta), None if rope_type == "default" else {**parameters, "type": rope_type})
+
+
+def default_dtype(folder: Path, device: torch.device) -> torch.dtype:
+    """Return float32 for a small model on the CPU, so that greedy output is exact."""
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    is_exact = device.type == "cpu" and size < SMALL_MODEL_BYTES
+    return torch.float32 if is_exact else torch.bfloat16
 
 
 def read_weights(

@@ -17,19 +17,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from llmos_kernel.engine.base import CacheUse, GenerateRequest
 from llmos_kernel.engine.torch.cache import KVMemory, PageCache, page_bytes
-from llmos_kernel.engine.torch.checkpoint import DecoderConfig, read_config, read_weights
+from llmos_kernel.engine.torch.checkpoint import (
+    DecoderConfig,
+    default_dtype,
+    read_config,
+    read_weights,
+)
 from llmos_kernel.engine.torch.decoder import Decoder, Segment
 from llmos_kernel.engine.torch.operations import Operations
 from llmos_kernel.engine.torch.pages import PageTable, pages_for
+from llmos_kernel.engine.torch.sampling import apply_mask, draw
 from llmos_kernel.errors import LlmosError, ModelError
 from llmos_kernel.scheduler import Scheduler, Share
 
-SMALL_MODEL_BYTES = 1 << 30
 DEFAULT_CACHE_BYTES = 1 << 30
 Result = TypeVar("Result")
 
@@ -113,9 +117,7 @@ class TorchEngine:
         torch.set_num_threads(1)
         config = read_config(folder)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-        is_exact = device.type == "cpu" and size < SMALL_MODEL_BYTES
-        dtype = dtype or (torch.float32 if is_exact else torch.bfloat16)
+        dtype = dtype or default_dtype(folder, device)
         return cls(config, read_weights(folder, config, dtype=dtype, device=device), **options)
 
     # From the event loop ----------------------------------------------------
@@ -346,13 +348,17 @@ class TorchEngine:
         works = [self._works[share.pid] for share in batch]
         for work, row, segment in zip(works, logits, segments, strict=True):
             if len(segment.tokens) == work.num_pending:
-                _mask(row, work.request)
+                apply_mask(row, work.request)
         best = logits.argmax(dim=-1).tolist()
         arrivals: list[tuple[Work, int | LlmosError | None]] = []
         for index, (work, segment) in enumerate(zip(works, segments, strict=True)):
             self._memory.manager.append(work.table, segment.tokens)
             if not work.num_pending:
-                token = best[index] if not work.request.temperature else _drawn(work, logits[index])
+                token = (
+                    best[index]
+                    if not work.request.temperature
+                    else draw(logits[index], work.request.temperature, work.generator)
+                )
                 work.tokens.append(token)
                 if work.request.mask:
                     work.request.mask.accept(token)
@@ -390,20 +396,3 @@ class TorchEngine:
         tables = [*self._idle.values(), *self._swapped.values()]
         tables += [work.table for work in self._works.values()]
         self._memory.manager.check_integrity(tables)
-
-
-def _mask(logits: torch.Tensor, request: GenerateRequest) -> None:
-    """Rule out, in place, what a request's mask does not allow; logits (vocabulary,)."""
-    words = request.mask.words() if request.mask else None
-    if words is None:
-        return
-    bits = np.unpackbits(words.view(np.uint8), bitorder="little")[: len(logits)]
-    forbidden = torch.from_numpy(bits == 0).to(logits.device)
-    logits[: len(forbidden)].masked_fill_(forbidden, -torch.inf)
-    logits[len(forbidden) :] = -torch.inf
-
-
-def _drawn(work: Work, logits: torch.Tensor) -> int:
-    """Draw a token at the request's temperature, by the request's own generator."""
-    shares = torch.softmax(logits.cpu() / work.request.temperature, dim=-1)
-    return int(torch.multinomial(shares, 1, generator=work.generator))
