@@ -22,7 +22,7 @@ def fake_model(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[int, Sequen
     """Return a function that sets what the model says: for each pid its replies, in parts."""
 
     def set_replies(by_pid: Mapping[int, Sequence[Reply]]) -> None:
-        def load_model(settings: Any, *, home: Any = None) -> Any:
+        def load_model(settings: Any, **_: Any) -> Any:
             renderer = boot.load_renderer(settings)
 
             def script(reply: Reply) -> list[int | Gate]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import Any
 
 from llmos import boot
@@ -36,7 +35,7 @@ async def main() -> None:
     gates = [Gate(), Gate()]
     last_pid = 0
 
-    def load_model(settings: Settings, *, home: Path | None = None) -> tuple[Renderer, Any]:
+    def load_model(settings: Settings, **_: Any) -> tuple[Renderer, Any]:
         renderer = boot.load_renderer(settings)
 
         def says(*parts: str | Gate) -> list[int | Gate]:
