@@ -155,8 +155,8 @@ def test_a_process_is_stopped_reniced_and_goes_on(terminal: OtherTerminal, cli: 
     terminal.say("go")
     assert cli("resume", "1") == (0, "", "")
     assert terminal.read() == "1 One, two, three."
-    rest, _ = follower.communicate(timeout=30)
-    assert follower.returncode == 0
+    rest = follower.stdout.read()
+    assert follower.wait(timeout=30) == 0
     events = first + [json.loads(line) for line in rest.splitlines()]
     assert [event["seq"] for event in events] == list(range(len(events)))
     assert (events[-1]["state"], events[-1]["exit"]) == ("ZOMBIE", "done")
