@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
 RUN_FOLDER ?= runs/embedded
-STEPS ?= 3400
+STEPS ?= 6000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
@@ -30,8 +30,8 @@ lint: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 
 evaluate: $(VENV)/installed
-	$(BIN)/llmos eval tests/evaluation/core.jsonl
-	$(BIN)/llmos eval tests/evaluation/dialogues.jsonl
+	for set in core core_2 dialogues dialogues_2; do \
+	    echo $$set; $(BIN)/llmos eval tests/evaluation/$$set.jsonl || exit; done
 
 # Two processes with one compute thread each: faster than one with two.
 train: $(VENV)/installed-dev

@@ -85,7 +85,7 @@ def _arguments() -> Settings:
     parser = argparse.ArgumentParser(description="Train the embedded checkpoint.")
     parser.add_argument("--data", type=Path, required=True, help="folder of the public data")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints and logs go")
-    parser.add_argument("--steps", type=int, default=3400)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--rows", type=int, default=16, help="rows a step, over all processes")
     parser.add_argument("--length", type=int, default=384, help="tokens a row")
     parser.add_argument("--vocabulary", type=int, default=4096)
