@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from llmos.boot import chat_template
+import llmos_kernel
+from llmos.boot import BootOptions, booted, chat_template, load_model
+from llmos.config import load_settings
 from llmos_kernel.errors import ModelError
+
+MODEL = Path(llmos_kernel.__file__).parent / "model"
 
 
 def test_a_chat_template_is_found_in_its_own_file_or_in_the_tokenizers(tmp_path: Path) -> None:
@@ -28,3 +35,41 @@ def test_a_damaged_tokenizer_configuration_is_refused(tmp_path: Path, damaged: s
     (tmp_path / "tokenizer_config.json").write_text(damaged)
     with pytest.raises(ModelError, match="is damaged"):
         chat_template(tmp_path)
+
+
+@pytest.fixture
+def neox(tmp_path: Path) -> Path:
+    """A small random model of a kind that our engine does not run, with the embedded tokens."""
+    config = GPTNeoXConfig(
+        vocab_size=4096, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=4096,
+    )  # fmt: skip
+    GPTNeoXForCausalLM(config).save_pretrained(tmp_path / "neox")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(MODEL / name, tmp_path / "neox")
+    return tmp_path / "neox"
+
+
+@pytest.mark.usefixtures("home")
+async def test_an_architecture_that_ours_does_not_run_is_run_by_transformers(neox: Path) -> None:
+    lines: list[str] = []
+    settings = load_settings(model={"path": str(neox), "max_step_tokens": 8, "max_steps": 1})
+    async with booted(settings, BootOptions(report=lines.append)) as kernel:
+        process = kernel.start("Hi")
+        kernel.tell(process, "Hi")
+        step = await kernel.step(process)
+        assert 0 < len(step.tokens) <= 8
+    [line] = [line for line in lines if "GPTNeoXForCausalLM" in line]
+    assert line.endswith("transformers runs it, one sequence at a time")
+
+
+@pytest.mark.usefixtures("home")
+def test_without_transformers_the_error_says_what_to_install(
+    neox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "llmos.boot.find_spec", lambda name: None if name == "transformers" else find(name)
+    )
+    with pytest.raises(ModelError, match=r"GPTNeoX.*pip install 'llmos\[transformers\]'"):
+        load_model(load_settings(model={"path": str(neox)}))
