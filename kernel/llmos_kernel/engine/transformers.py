@@ -20,7 +20,7 @@ from transformers.utils import logging
 
 from llmos_kernel.engine.base import CacheUse, GenerateRequest
 from llmos_kernel.engine.torch.checkpoint import default_dtype
-from llmos_kernel.engine.torch.sampling import apply_mask, draw
+from llmos_kernel.engine.torch.sampling import apply_masks, draw
 from llmos_kernel.errors import ModelError
 
 # So many tokens of a prompt are computed before the deadline is looked at again.
@@ -183,7 +183,7 @@ class TransformersEngine:
         logits = self._computed(tokens[start : start + self._chunk_length(len(tokens))])
         if len(self._held) < len(tokens):
             return None
-        apply_mask(logits, request)
+        apply_masks(logits[None], [request.mask])
         if request.temperature:
             token_id = draw(logits, request.temperature, generator)
         else:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MANY_SINGLES = 4
 MANY_STEPS = 200
 FEW_ROWS = 8
-SMALL_MODEL_ELEMENTS = 20_000_000
+SMALL_MODEL_ELEMENTS = 60_000_000
 
 Linear: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
-from llmos_kernel.engine.base import GenerateRequest
+from llmos_kernel.engine.base import TokenMask
 
 
-def apply_mask(logits: torch.Tensor, request: GenerateRequest) -> None:
-    """Rule out, in place, what a request's mask does not allow; logits (vocabulary,)."""
-    words = request.mask.words() if request.mask else None
-    if words is None:
+def apply_masks(logits: torch.Tensor, masks: Sequence[TokenMask | None]) -> None:
+    """Rule out, in place, what the masks do not allow; logits (len(masks), vocabulary)."""
+    found = [(row, mask.words()) for row, mask in enumerate(masks) if mask]
+    rows = [row for row, words in found if words is not None]
+    if not rows:
         return
-    bits = np.unpackbits(words.view(np.uint8), bitorder="little")[: len(logits)]
-    forbidden = torch.from_numpy(bits == 0).to(logits.device)
-    logits[: len(forbidden)].masked_fill_(forbidden, -torch.inf)
-    logits[len(forbidden) :] = -torch.inf
+    words = np.stack([words for _, words in found if words is not None])
+    bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
+    forbidden = torch.ones(len(rows), logits.shape[1], dtype=torch.bool)
+    known = min(bits.shape[1], logits.shape[1])
+    forbidden[:, :known] = torch.from_numpy(bits[:, :known] == 0)
+    logits[rows] = logits[rows].masked_fill(forbidden.to(logits.device), -torch.inf)
 
 
 def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> int:
