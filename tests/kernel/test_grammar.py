@@ -198,3 +198,21 @@ def test_what_frames_a_call_beside_its_control_tokens_is_part_of_the_grammar() -
         assert choices is None or token_id in choices
         mask.accept(token_id)
     assert mask.words() is None
+
+
+def test_a_matcher_serves_one_call_after_the_other_and_is_dropped_after_an_error(
+    renderer: Renderer,
+) -> None:
+    grammar = CallGrammar(renderer, SPECS)
+    whole = renderer.content_ids('{"name":"nothing","arguments":{}}')
+    for said in (whole, whole, whole[:3], [*whole, whole[0]], whole):
+        mask = grammar.mask()
+        for token_id in [grammar.open_id, *said, grammar.close_id]:
+            mask.accept(token_id)
+    mask = grammar.mask()
+    mask.accept(grammar.open_id)
+    for token_id in whole:
+        choices = allowed(mask)
+        assert choices is not None
+        assert token_id in choices
+        mask.accept(token_id)

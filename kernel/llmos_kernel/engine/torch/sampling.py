@@ -18,10 +18,14 @@ def apply_masks(logits: torch.Tensor, masks: Sequence[TokenMask | None]) -> None
         return
     words = np.stack([words for _, words in found if words is not None])
     bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
-    forbidden = torch.ones(len(rows), logits.shape[1], dtype=torch.bool)
-    known = min(bits.shape[1], logits.shape[1])
-    forbidden[:, :known] = torch.from_numpy(bits[:, :known] == 0)
-    logits[rows] = logits[rows].masked_fill(forbidden.to(logits.device), -torch.inf)
+    missing = logits.shape[1] - bits.shape[1]
+    if missing > 0:
+        bits = np.pad(bits, ((0, 0), (0, missing)))
+    forbidden = torch.from_numpy(bits[:, : logits.shape[1]] == 0).to(logits.device)
+    if len(rows) == len(logits):
+        logits.masked_fill_(forbidden, -torch.inf)
+    else:
+        logits[rows] = logits[rows].masked_fill(forbidden, -torch.inf)
 
 
 def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> int:
