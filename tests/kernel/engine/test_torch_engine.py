@@ -301,6 +301,20 @@ async def test_idle_processes_are_swapped_out_and_come_back_without_a_second_pre
         tight_engine.release(99)
 
 
+async def test_what_is_swapped_out_stays_so_while_others_displace_each_other(
+    tight_engine: TorchEngine,
+) -> None:
+    tokens = prompt(200)
+    context = tokens + await generated(tight_engine, tokens, pid=1)
+    await tight_engine.swap_out(1)
+    await asyncio.gather(
+        *(generated(tight_engine, prompt(200, seed=pid), pid=pid) for pid in range(2, 6))
+    )
+    before = tight_engine.cache_use(1).num_cached_tokens
+    await generated(tight_engine, [*context, 5], pid=1)
+    assert tight_engine.cache_use(1).num_cached_tokens - before >= len(context) - 1
+
+
 async def test_a_full_disk_costs_a_second_prefill_and_nothing_else(
     tight_engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,15 +98,16 @@ class KVMemory:
             self._cache[:, page] = self._swap.read(slot).to(self._cache.device)
 
     def vacate(self, table: PageTable) -> bool:
-        """Save the pages that only this table uses and give them back; return whether it had any.
+        """Save the pages that only this table uses and give them back; return whether it held any.
 
-        Where it has none, it gives up its part in those of others; where they cannot be saved, it
-        is emptied as a whole. Tokens that a table no longer holds are computed again.
+        Where others use all that it holds, or nothing can be saved, it is emptied as a whole: its
+        tokens are computed again. What was swapped out before stays so.
         """
+        if all(page is None for page in table.pages):
+            return False
         if not self.manager.num_alone(table):
-            is_holding = any(page is not None for page in table.pages)
             self.manager.release(table)
-            return is_holding
+            return True
         try:
             for page, slot in self.manager.swap_out(table):
                 self._swap.write(slot, self._cache[:, page].cpu())

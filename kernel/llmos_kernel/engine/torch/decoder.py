@@ -121,9 +121,9 @@ class Decoder:
         delta = self._embedding[tokens]
         if self.config.embedding_scale != 1.0:
             delta = delta * delta.new_tensor(self.config.embedding_scale)
-        hidden = torch.zeros(delta.shape, dtype=torch.float32, device=self._device)
         if self._few_rows and rows.num_singles <= FEW_ROWS and not rows.chunks:
             return self._few_rows.forward(delta.float(), rows)
+        hidden = torch.zeros(delta.shape, dtype=torch.float32, device=self._device)
         operations = self._operations
         for index, (layer, products) in enumerate(zip(self._layers, self._products, strict=True)):
             normed = operations.add_norm(hidden, delta, layer.input_norm)

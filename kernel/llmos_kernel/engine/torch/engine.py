@@ -312,11 +312,8 @@ class TorchEngine:
 
     def _vacate_idle(self) -> bool:
         """Free pages of the least recently used process that has no request, if there is one."""
-        for pid, table in list(self._idle.items()):
-            del self._idle[pid]
-            self._swapped[pid] = table
-            if self._memory.vacate(table):
-                return True
+        if any(self._swap_out(pid) for pid in list(self._idle)):
+            return True
         return any(self._memory.vacate(table) for table in self._swapped.values())
 
     def _displace(self, share: Share, batch: list[Share]) -> bool:
@@ -388,10 +385,13 @@ class TorchEngine:
         length = min(num_tokens, len(table.tokens))
         self._idle[child] = self._memory.manager.fork(table, length)
 
-    def _swap_out(self, pid: int) -> None:
-        if table := self._idle.pop(pid, None):
-            self._memory.vacate(table)
-            self._swapped[pid] = table
+    def _swap_out(self, pid: int) -> bool:
+        """Free the pages of an idle process; return whether it held any."""
+        table = self._idle.pop(pid, None)
+        if table is None:
+            return False
+        self._swapped[pid] = table
+        return self._memory.vacate(table)
 
     def _check_integrity(self) -> None:
         tables = [*self._idle.values(), *self._swapped.values()]
