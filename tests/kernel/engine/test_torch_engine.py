@@ -301,14 +301,19 @@ async def test_idle_processes_are_swapped_out_and_come_back_without_a_second_pre
         tight_engine.release(99)
 
 
+@pytest.mark.parametrize("num_shared", [0, 64])
 async def test_what_is_swapped_out_stays_so_while_others_displace_each_other(
-    tight_engine: TorchEngine,
+    tight_engine: TorchEngine, num_shared: int
 ) -> None:
-    tokens = prompt(200)
+    shared = prompt(num_shared, seed=99)
+    tokens = shared + prompt(200 - num_shared)
     context = tokens + await generated(tight_engine, tokens, pid=1)
     await tight_engine.swap_out(1)
     await asyncio.gather(
-        *(generated(tight_engine, prompt(200, seed=pid), pid=pid) for pid in range(2, 6))
+        *(
+            generated(tight_engine, shared + prompt(200 - num_shared, seed=pid), pid=pid)
+            for pid in range(2, 6)
+        )
     )
     before = tight_engine.cache_use(1).num_cached_tokens
     await generated(tight_engine, [*context, 5], pid=1)

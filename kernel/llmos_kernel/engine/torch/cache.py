@@ -101,7 +101,7 @@ class KVMemory:
         """Save the pages that only this table uses and give them back; return whether it held any.
 
         Where others use all that it holds, or nothing can be saved, it is emptied as a whole: its
-        tokens are computed again. What was swapped out before stays so.
+        tokens are computed again. One that holds none stays as it is.
         """
         if all(page is None for page in table.pages):
             return False

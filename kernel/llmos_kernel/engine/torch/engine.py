@@ -302,18 +302,21 @@ class TorchEngine:
         return fitting
 
     def _make_room(self, share: Share, batch: list[Share], *, may_displace: bool) -> bool:
-        """Swap out idle processes, then such as are due later, until a row fits."""
+        """Swap out idle processes, then such as are due later, until a row fits.
+
+        Only when that is not enough do swapped processes give up what they share.
+        """
         work = self._works[share.pid]
         while not self._memory.has_room(work.table, share.num_tokens):
-            if not self._vacate_idle() and not (may_displace and self._displace(share, batch)):
+            is_freed = any(self._swap_out(pid) for pid in list(self._idle))
+            if not is_freed and may_displace:
+                is_freed = self._displace(share, batch) or self._empty_swapped()
+            if not is_freed:
                 return False
         self._memory.prepare(work.table, share.num_tokens)
         return True
 
-    def _vacate_idle(self) -> bool:
-        """Free pages of the least recently used process that has no request, if there is one."""
-        if any(self._swap_out(pid) for pid in list(self._idle)):
-            return True
+    def _empty_swapped(self) -> bool:
         return any(self._memory.vacate(table) for table in self._swapped.values())
 
     def _displace(self, share: Share, batch: list[Share]) -> bool:
