@@ -11,7 +11,7 @@ import itertools
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,21 @@ LONG_REPLIES = (
 FILLERS_BEFORE = ("hey, ", "please ", "ok, ", "hi! ", "now ", "so, ", "quick one: ", "llmos, ")
 FILLERS_AFTER = (" please", " pls", " thanks", ", thank you", " now", "?", "!", ".", " ok?")
 MOST_WORDS_COPIED = 45
+MOST_OF_A_SERVICE = 8
 
 
 @dataclass(slots=True)
 class Dialogue:
     tools: list[ToolSpec]
     messages: list[Message] = field(default_factory=list[Message])
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Dialogues that have nothing but their tool table in common; they may be without end."""
+
+    tools: list[ToolSpec]
+    dialogues: Iterator[Dialogue]
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -74,7 +83,10 @@ def load_builtin_tools() -> list[ToolSpec]:
 
 
 class DialogueMaker:
-    """Draws dialogues without end. `data` is the folder of public data; the seed fixes the run."""
+    """Draws groups of dialogues without end; the seed fixes the run.
+
+    `data` is the folder of public data.
+    """
 
     def __init__(self, data: Path, *, seed: int, held_out: bool = False) -> None:
         self._rng = random.Random(seed)
@@ -83,7 +95,7 @@ class DialogueMaker:
             ToolSpec(**row) for row in read_json_lines(data / "sealtools_tools.jsonl.gz")
         ]
         self._others_by_name = {tool.name: tool for tool in self._others}
-        self._service_dialogues = list(
+        self._services = _by_tools(
             itertools.islice(read_json_lines(data / "sgd.jsonl.gz"), 0, 6000, 2)
         )
         self._single_requests = list(read_json_lines(data / "sealtools_dev.jsonl.gz"))
@@ -100,22 +112,32 @@ class DialogueMaker:
             pairs[intent.file].extend((intent, request) for request in chosen)
         return pairs
 
-    def __iter__(self) -> Iterator[Dialogue]:
+    def __iter__(self) -> Iterator[Group]:
         while True:
             roll = self._rng.random()
-            if roll < 0.15:
-                yield self._copying()
-            elif roll < 0.18:
+            if roll < 0.08:
+                yield Group([], self._without_end(self._copying, []))
+            elif roll < 0.11:
                 yield self._service()
-            elif roll < 0.19:
+            elif roll < 0.12:
                 yield self._single()
             else:
-                yield self._session()
+                table = self._table()
+                yield Group(table, self._without_end(self._session_or_copying, table))
+
+    def _without_end(
+        self, draw: Callable[[list[ToolSpec]], Dialogue], table: list[ToolSpec]
+    ) -> Iterator[Dialogue]:
+        while True:
+            yield draw(table)
+
+    def _session_or_copying(self, table: list[ToolSpec]) -> Dialogue:
+        return self._copying(table) if self._rng.random() < 0.08 else self._session(table)
 
     # Sessions with the built-in tools -------------------------------------
 
-    def _session(self) -> Dialogue:
-        dialogue = Dialogue(self._table())
+    def _session(self, table: list[ToolSpec]) -> Dialogue:
+        dialogue = Dialogue(table)
         names = {tool.name for tool in dialogue.tools}
         previous: str | None = None
         for _ in range(self._rng.choice([1, 1, 1, 2, 2, 3, 4])):
@@ -128,7 +150,7 @@ class DialogueMaker:
                 continue
             result = self._turn(dialogue, intent, request, names, previous)
             previous = result if intent.file.startswith("calculate") else None
-        return dialogue if dialogue.messages else self._session()
+        return dialogue if dialogue.messages else self._session(table)
 
     def _table(self) -> list[ToolSpec]:
         tools = list(self._builtin.values())
@@ -281,8 +303,8 @@ class DialogueMaker:
 
     # Copying, and tools of other people ------------------------------------
 
-    def _copying(self) -> Dialogue:
-        dialogue = Dialogue(self._table() if self._rng.random() < 0.3 else [])
+    def _copying(self, table: list[ToolSpec]) -> Dialogue:
+        dialogue = Dialogue(table)
         for _ in range(self._rng.randint(2, 5)):
             request, reply = self._rng.choice(
                 [self._echo, self._echo, self._lookup, self._quotation, self._sequence]
@@ -324,11 +346,15 @@ class DialogueMaker:
         slots = self._slots
         return self._rng.choice([slots.number().exact, slots.word(), slots.path()])
 
-    def _service(self) -> Dialogue:
-        """A dialogue with a service's own tools, up to its first call (Schema-Guided Dialogue)."""
-        row = self._rng.choice(self._service_dialogues)
-        tools = [ToolSpec(**tool) for tool in row["tools"]]
+    def _service(self) -> Group:
+        """Dialogues with a service's own tools, up to the first call (Schema-Guided Dialogue)."""
+        rows = self._rng.choice(self._services)
+        tools = [ToolSpec(**tool) for tool in rows[0]["tools"]]
         self._rng.shuffle(tools)
+        chosen = self._rng.sample(rows, min(len(rows), MOST_OF_A_SERVICE))
+        return Group(tools, (self._first_call(row, tools) for row in chosen))
+
+    def _first_call(self, row: dict[str, Any], tools: list[ToolSpec]) -> Dialogue:
         dialogue = Dialogue(tools)
         for message in row["messages"]:
             if calls := message.get("tool_calls"):
@@ -338,7 +364,7 @@ class DialogueMaker:
             dialogue.messages.append(Message(Role(message["role"]), message["content"]))
         return dialogue
 
-    def _single(self) -> Dialogue:
+    def _single(self) -> Group:
         """One request with calls to tools of the Seal-Tools catalogue, among distractors."""
         row = self._rng.choice(self._single_requests)
         tools = [self._others_by_name[call["name"]] for call in row["calls"]]
@@ -349,7 +375,15 @@ class DialogueMaker:
             ToolCall(f"call-{i}", c["name"], c["arguments"]) for i, c in enumerate(row["calls"])
         )
         messages = [Message(Role.USER, row["user"]), Message(Role.ASSISTANT, calls=calls)]
-        return Dialogue(tools, messages)
+        return Group(tools, iter([Dialogue(tools, messages)]))
+
+
+def _by_tools(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return service dialogues in lists of those that have the same tools."""
+    lists: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        lists.setdefault(tuple(tool["name"] for tool in row["tools"]), []).append(row)
+    return list(lists.values())
 
 
 def _sentences(data: Path) -> Sequence[str]:

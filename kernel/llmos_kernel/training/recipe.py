@@ -86,8 +86,8 @@ def _arguments() -> Settings:
     parser.add_argument("--data", type=Path, required=True, help="folder of the public data")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints and logs go")
     parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--rows", type=int, default=16, help="rows a step, over all processes")
-    parser.add_argument("--length", type=int, default=384, help="tokens a row")
+    parser.add_argument("--rows", type=int, default=8, help="rows a step, over all processes")
+    parser.add_argument("--length", type=int, default=768, help="tokens a row")
     parser.add_argument("--vocabulary", type=int, default=4096)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=6)
@@ -113,17 +113,15 @@ def _prepare(settings: Settings, rank: int, world: int) -> Run:
 
 
 def make_tokenizer(settings: Settings) -> Tokenizer:
-    maker = DialogueMaker(settings.data, seed=settings.seed)
+    groups = list(itertools.islice(DialogueMaker(settings.data, seed=settings.seed), 3_000))
     texts = (
         text
-        for dialogue in itertools.islice(maker, 60_000)
+        for group in groups
+        for dialogue in itertools.islice(group.dialogues, 20)
         for message in dialogue.messages
         for text in (message.content, *(EMBEDDED.call_body(call) for call in message.calls))
     )
-    tables = (
-        f"\n\n{compact_table(dialogue.tools)}" if dialogue.tools else ""
-        for dialogue in itertools.islice(maker, 3_000)
-    )
+    tables = (f"\n\n{compact_table(group.tools)}" if group.tools else "" for group in groups)
     return train_tokenizer(itertools.chain(texts, tables), size=settings.vocabulary)
 
 
