@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from llmos_kernel.abi import JsonObject, Message, Role, ToolCall, ToolSpec
+from llmos_kernel.training.everyday_slots import EverydaySlots
 from llmos_kernel.training.phrasings import CallPattern, Intent, is_held_out, read_intents
-from llmos_kernel.training.slots import SLOT, Slots, Value
+from llmos_kernel.training.results import INJECTED_SHARE, Results, parts, read_injections
+from llmos_kernel.training.slots import EARLIER_SLOTS, RESULT_SLOTS, SLOT, Value, same
 
 FILE_WEIGHTS = {
     "calculate_arithmetic": 26,
@@ -32,7 +34,30 @@ FILE_WEIGHTS = {
     "list_files": 6,
     "chains": 8,
     "chat": 14,
+    "browse": 8,
+    "search": 9,
+    "remember": 6,
+    "recall": 6,
+    "now": 5,
+    "schedule": 6,
+    "draw": 7,
+    "look": 5,
+    "listen": 4,
+    "speak": 5,
+    "browse_page": 7,
+    "find_text": 4,
+    "edit_file": 5,
+    "restore_file": 3,
+    "forget": 3,
+    "timer": 4,
+    "everyday_chains": 6,
+    "asking_back": 3,
+    "followups": 0,  # drawn where an earlier turn fits
 }
+DEFAULT_TABLE_SIZE = 15
+FOLLOW_UP_SHARE = 0.35
+MISSING_TOOL_SHARE = 0.1
+TOOLS_THAT_READ = ("read_file", "browse", "browse_click", "search", "listen", "recall")
 NO_TOOL_REPLIES = (
     "I have no tool for that.",
     "I can't do that: no tool of mine fits.",
@@ -101,7 +126,9 @@ class DialogueMaker:
         self._single_requests = list(read_json_lines(data / "sealtools_dev.jsonl.gz"))
         sentences = _sentences(data)
         words = sorted({w for s in sentences for w in re.findall(r"[A-Za-z][a-z']{2,}", s)})
-        self._slots = Slots(self._rng, words, sentences)
+        self._slots = EverydaySlots(self._rng, words, sentences)
+        self._results = Results(self._slots)
+        self._injections = read_injections(held_out=held_out)
         self._intents = self._by_file(held_out)
 
     def _by_file(self, held_out: bool) -> dict[str, list[tuple[Intent, str]]]:
@@ -139,24 +166,36 @@ class DialogueMaker:
     def _session(self, table: list[ToolSpec]) -> Dialogue:
         dialogue = Dialogue(table)
         names = {tool.name for tool in dialogue.tools}
-        previous: str | None = None
+        earlier: dict[str, str] = {}
         for _ in range(self._rng.choice([1, 1, 1, 2, 2, 3, 4])):
-            files, weights = zip(*FILE_WEIGHTS.items(), strict=True)
-            pairs = self._intents[self._rng.choices(files, weights)[0]]
-            intent, request = self._rng.choice(pairs)
+            intent, request = self._pick(names, earlier)
             if intent.asks_back and any(m.role is Role.TOOL for m in dialogue.messages):
                 continue
-            if intent.needs_previous and previous is None:
-                continue
-            result = self._turn(dialogue, intent, request, names, previous)
-            previous = result if intent.file.startswith("calculate") else None
+            if intent.needs <= earlier.keys():
+                earlier = self._turn(dialogue, intent, request, names, earlier)
         return dialogue if dialogue.messages else self._session(table)
+
+    def _pick(self, names: set[str], earlier: dict[str, str]) -> tuple[Intent, str]:
+        """Draw an intent and a request: mostly one that the table's tools can do."""
+        follow_ups = [
+            pair
+            for pair in self._intents["followups"]
+            if pair[0].needs <= earlier.keys() and pair[0].tools <= names
+        ]
+        if follow_ups and self._rng.random() < FOLLOW_UP_SHARE:
+            return self._rng.choice(follow_ups)
+        files, weights = zip(*FILE_WEIGHTS.items(), strict=True)
+        for _ in range(8):
+            pair = self._rng.choice(self._intents[self._rng.choices(files, weights)[0]])
+            if pair[0].tools <= names or self._rng.random() < MISSING_TOOL_SHARE:
+                return pair
+        return self._rng.choice(self._intents["chat"])
 
     def _table(self) -> list[ToolSpec]:
         tools = list(self._builtin.values())
-        if self._rng.random() < 0.85:
-            return tools
-        tools = self._rng.sample(tools, self._rng.randint(1, 5))
+        if self._rng.random() < 0.5:
+            return tools[:DEFAULT_TABLE_SIZE]
+        tools = self._rng.sample(tools, self._rng.randint(1, len(tools)))
         tools += self._rng.sample(self._others, self._rng.choice([0, 0, 1, 2]))
         self._rng.shuffle(tools)
         return tools
@@ -167,26 +206,37 @@ class DialogueMaker:
         intent: Intent,
         request: str,
         names: set[str],
-        previous: str | None,
-    ) -> str | None:
-        values: dict[str, Value] = {"previous": Value("", _exact_number(previous or ""))}
-        text = self._filled(self._varied(request), values, exact=False)
-        dialogue.messages.append(Message(Role.USER, text))
-        if not all(call.tool in names for call in intent.calls):
+        earlier: dict[str, str],
+    ) -> dict[str, str]:
+        """Add a turn; return what a follow-up may refer to."""
+        memory = {slot: earlier[slot] for slot in ("lastfact", "lasttopic") if slot in earlier}
+        values = {slot: same(text) for slot, text in earlier.items()}
+        dialogue.messages.append(Message(Role.USER, self._request(intent, request, values)))
+        if not intent.tools <= names:
             self._say(dialogue, self._rng.choice(NO_TOOL_REPLIES))
-            return None
-        results: list[str] = []
-        for pattern in intent.calls:
+            return memory
+        for index, pattern in enumerate(intent.calls, 1):
             arguments = self._arguments(pattern, values, intent)
             if self._rng.random() < 0.05:
                 self._fail(dialogue, pattern.tool, arguments)
-                return None
-            result = self._result(pattern, intent, is_chain=len(intent.calls) > 1)
+                return memory
+            result = self._result(pattern, arguments, intent, memory)
             self._call(dialogue, pattern.tool, arguments, result)
-            results.append(result)
-            values["result"] = values[f"result{len(results)}"] = Value(result, result.strip())
+            found = parts(pattern.tool, arguments, result)
+            values |= {slot: same(text) for slot, text in found.items()}
+            values["result"] = values[f"result{index}"] = Value(result, result.strip())
+            memory |= {slot: found[slot] for slot in found.keys() & set(EARLIER_SLOTS)}
+            if intent.file.startswith("calculate"):
+                memory["previous"] = _exact_number(result)
         self._say(dialogue, self._answer(intent, values))
-        return results[-1] if results else None
+        return memory
+
+    def _request(self, intent: Intent, request: str, values: dict[str, Value]) -> str:
+        if not intent.copies_request:
+            return self._filled(self._varied(request), values, exact=False)
+        text = self._filled(request, values, exact=False)
+        values["request"] = same(text.rstrip("?.! "))
+        return text
 
     def _varied(self, request: str) -> str:
         roll = self._rng.random()
@@ -228,14 +278,36 @@ class DialogueMaker:
     def _arguments(
         self, pattern: CallPattern, values: dict[str, Value], intent: Intent
     ) -> JsonObject:
-        arguments = {
+        arguments: JsonObject = {
             key: self._filled(text, values, exact=True) for key, text in pattern.arguments.items()
         }
         if pattern.tool == "calculate" and intent.calls[0] is not pattern:
-            arguments["expression"] = _exact_number(arguments["expression"])
+            arguments["expression"] = _exact_number(str(arguments["expression"]))
+        if "number" in arguments:
+            arguments["number"] = int(str(arguments["number"]))
         return arguments
 
-    def _result(self, pattern: CallPattern, intent: Intent, *, is_chain: bool) -> str:
+    def _result(
+        self, pattern: CallPattern, arguments: JsonObject, intent: Intent, memory: dict[str, str]
+    ) -> str:
+        is_chain = len(intent.calls) > 1
+        result = self._plain_result(pattern, intent, is_chain=is_chain) or self._results.draw(
+            pattern.tool,
+            arguments,
+            kept=memory.get("lastfact", "") if "lasttopic" in intent.needs else "",
+            is_short=is_chain,
+        )
+        if (
+            pattern.tool in TOOLS_THAT_READ
+            and not intent.copies_result
+            and self._rng.random() < INJECTED_SHARE
+        ):
+            injection = self._filled(self._rng.choice(self._injections), {}, exact=True)
+            return self._results.with_injection(result, injection)
+        return result
+
+    def _plain_result(self, pattern: CallPattern, intent: Intent, *, is_chain: bool) -> str:
+        """Return a result of maths, Python and files; empty for other tools."""
         match pattern.tool:
             case "calculate" if intent.file == "calculate_symbolic" and not is_chain:
                 return self._slots.symbolic_result()
@@ -254,10 +326,12 @@ class DialogueMaker:
             case "list_files":
                 return self._slots.listing_result()
             case _:
-                return "saved"
+                return ""
 
     def _answer(self, intent: Intent, values: dict[str, Value]) -> str:
-        template = self._rng.choice(intent.answers)
+        missing = set(RESULT_SLOTS) - values.keys() if intent.calls else set[str]()
+        usable = [a for a in intent.answers if not missing & set(SLOT.findall(a))]
+        template = self._rng.choice(usable or ["<result>"])
         for slot in ("result", "result1", "result2", "result3"):
             text = values[slot].shown if slot in values else ""
             if f"<{slot}>" in template and len(text.split()) > MOST_WORDS_COPIED:
@@ -266,30 +340,7 @@ class DialogueMaker:
         return self._filled(template, values, exact=False)
 
     def _fail(self, dialogue: Dialogue, tool: str, arguments: JsonObject) -> None:
-        path = arguments.get("path", "")
-        word = self._slots.word()
-        expression = arguments.get("expression")
-        outside = f"{path!r} is outside the workspace"
-        errors = {
-            "calculate": [
-                f"cannot read the expression {expression!r}",
-                "this is too large to work out",
-                "division by zero",
-                f"unknown name {word!r}",
-            ],
-            "python": [
-                f"NameError: name '{word}' is not defined",
-                "ZeroDivisionError: division by zero",
-                "SyntaxError: invalid syntax",
-                f"ModuleNotFoundError: No module named '{word}'",
-                "the code was stopped after 30 s",
-                f"ValueError: {self._slots.phrase(2, 5)}",
-            ],
-            "read_file": [f"there is no file {path!r}", f"{path!r} is not a text file", outside],
-            "list_files": [f"there is no folder {path!r}", outside],
-            "write_file": [outside, f"{path!r} is a folder", "the disk is full"],
-        }
-        error = self._rng.choice(errors[tool])
+        error = self._results.error(tool, arguments)
         self._call(dialogue, tool, arguments, f"error: {error}")
         self._say(dialogue, self._rng.choice(FAILURE_REPLIES).replace("<error>", error))
 

@@ -1,6 +1,6 @@
 """Reads the phrasing files; their format is described in `phrasings/README.md`.
 
-Knows nothing of how slots are filled.
+Knows the names of slots, and nothing of how they are filled.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from llmos_kernel.training.slots import EARLIER_SLOTS, RESULT_SLOTS, SLOT
 
 FOLDER = Path(__file__).parent / "phrasings"
 HELD_OUT_SHARE = 20
@@ -33,8 +35,26 @@ class Intent:
     requests: list[str] = field(default_factory=list[str])
 
     @property
-    def needs_previous(self) -> bool:
-        return any("<previous>" in value for c in self.calls for value in c.arguments.values())
+    def tools(self) -> set[str]:
+        return {call.tool for call in self.calls}
+
+    @property
+    def needs(self) -> set[str]:
+        """The slots of its calls that only an earlier turn can fill."""
+        return self._slots_of_calls() & set(EARLIER_SLOTS)
+
+    @property
+    def copies_request(self) -> bool:
+        return "request" in self._slots_of_calls()
+
+    @property
+    def copies_result(self) -> bool:
+        """Whether a later call takes up the result of an earlier one."""
+        return bool(self._slots_of_calls() & set(RESULT_SLOTS))
+
+    def _slots_of_calls(self) -> set[str]:
+        texts = [text for call in self.calls for text in call.arguments.values()]
+        return {slot for text in texts for slot in SLOT.findall(text)}
 
     @property
     def asks_back(self) -> bool:

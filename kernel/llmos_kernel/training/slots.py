@@ -15,9 +15,17 @@ from functools import lru_cache
 
 from num2words import num2words  # pyright: ignore[reportUnknownVariableType]
 
+RESULT_SLOTS = (
+    "result result1 result2 result3 title hit link file clock date weekday recalled"
+).split()
+EARLIER_SLOTS = (
+    "previous lastimage lastlink secondlink lastpath lasttext lastfact lasttopic"
+).split()
 SLOT = re.compile(
     r"<(a|b|c|d|n|m|k|N|p|expr|wordexpr|poly|function|numbers|list|wordlist|word|phrase|text|name"
-    r"|path|txt|py|csv|json|md|dir|ext|code|previous|result[123]?)>"
+    r"|path|txt|py|csv|json|md|dir|ext|code|url|query|fact|topic|when|duration|city|scene|image"
+    r"|audio|question|say|task|chore|old|new|number|request"
+    rf"|{'|'.join(RESULT_SLOTS + EARLIER_SLOTS)})>"
 )
 FIRST_NAMES = (
     "Ada Alan Amira Anders Anna Arjun Beatriz Bo Carlos Chen Chidi Clara Dana Diego Dmitri Elena "
