@@ -76,6 +76,12 @@ LONG_REPLIES = (
     "Here is the beginning: <result> ...",
     "It starts with: <result> ...",
 )
+NOTHING_REPLIES = (
+    "Sorry, <result>.",
+    "I looked, but <result>.",
+    "I have <result>.",
+    "There is <result>.",
+)
 FILLERS_BEFORE = ("hey, ", "please ", "ok, ", "hi! ", "now ", "so, ", "quick one: ", "llmos, ")
 FILLERS_AFTER = (" please", " pls", " thanks", ", thank you", " now", "?", "!", ".", " ok?")
 MOST_WORDS_COPIED = 45
@@ -216,6 +222,8 @@ class DialogueMaker:
             self._say(dialogue, self._rng.choice(NO_TOOL_REPLIES))
             return memory
         for index, pattern in enumerate(intent.calls, 1):
+            if pattern.result_slots - values.keys():
+                break  # nothing was found that this call could take up
             arguments = self._arguments(pattern, values, intent)
             if self._rng.random() < 0.05:
                 self._fail(dialogue, pattern.tool, arguments)
@@ -330,6 +338,8 @@ class DialogueMaker:
 
     def _answer(self, intent: Intent, values: dict[str, Value]) -> str:
         missing = set(RESULT_SLOTS) - values.keys() if intent.calls else set[str]()
+        if "result" in values and values["result"].exact.startswith("nothing "):
+            return self._filled(self._rng.choice(NOTHING_REPLIES), values, exact=False)
         usable = [a for a in intent.answers if not missing & set(SLOT.findall(a))]
         template = self._rng.choice(usable or ["<result>"])
         for slot in ("result", "result1", "result2", "result3"):

@@ -24,6 +24,15 @@ class CallPattern:
     tool: str
     arguments: dict[str, str]
 
+    @property
+    def slots(self) -> set[str]:
+        return {slot for text in self.arguments.values() for slot in SLOT.findall(text)}
+
+    @property
+    def result_slots(self) -> set[str]:
+        """The slots that only the result of an earlier call can fill."""
+        return self.slots & set(RESULT_SLOTS)
+
 
 @dataclass(slots=True)
 class Intent:
@@ -50,11 +59,10 @@ class Intent:
     @property
     def copies_result(self) -> bool:
         """Whether a later call takes up the result of an earlier one."""
-        return bool(self._slots_of_calls() & set(RESULT_SLOTS))
+        return any(call.result_slots for call in self.calls)
 
     def _slots_of_calls(self) -> set[str]:
-        texts = [text for call in self.calls for text in call.arguments.values()]
-        return {slot for text in texts for slot in SLOT.findall(text)}
+        return set[str]().union(*(call.slots for call in self.calls))
 
     @property
     def asks_back(self) -> bool:

@@ -14,12 +14,15 @@ from jsonschema import Draft202012Validator
 
 from llmos_kernel.abi import Role
 from llmos_kernel.training.dialogues import DialogueMaker, load_builtin_tools
+from llmos_kernel.training.everyday_slots import EverydaySlots
 from llmos_kernel.training.phrasings import FOLDER, Intent, is_held_out, read_intents
-from llmos_kernel.training.slots import SLOT, Slots
+from llmos_kernel.training.results import read_injections
+from llmos_kernel.training.slots import EARLIER_SLOTS, RESULT_SLOTS, SLOT, Slots
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 EVALUATION = Path(__file__).parents[2] / "evaluation"
 SCHEMAS = {tool.name: tool.parameters for tool in load_builtin_tools()}
+VALIDATORS = {name: Draft202012Validator(dict(schema)) for name, schema in SCHEMAS.items()}
 
 
 def slots_in(text: str) -> set[str]:
@@ -31,19 +34,35 @@ def test_an_intent_can_be_filled(intent: Intent) -> None:
     assert intent.requests
     assert intent.answers
     for call in intent.calls:
-        assert not list(Draft202012Validator(dict(SCHEMAS[call.tool])).iter_errors(call.arguments))
-        needed = set().union(*map(slots_in, call.arguments.values())) if call.arguments else set()
-        made = {"previous", "result", "result1", "result2", "result3"}
+        arguments = {k: 7 if v == "<number>" else v for k, v in call.arguments.items()}
+        assert not list(Draft202012Validator(dict(SCHEMAS[call.tool])).iter_errors(arguments))
+        made = {*RESULT_SLOTS, *EARLIER_SLOTS, "request"}
         for request in intent.requests:
-            assert needed - made <= slots_in(request), request
+            assert call.slots - made <= slots_in(request), request
 
 
-def test_each_tool_is_asked_for_in_hundreds_of_ways() -> None:
+FEWER_WAYS = {
+    *("browse_click", "browse_type", "browse_back", "browse_screenshot", "find_text"),
+    *("edit_file", "restore_file", "forget", "timer"),
+}
+
+
+def test_each_tool_is_asked_for_in_many_ways() -> None:
     requests: dict[str, set[str]] = {}
     for intent in read_intents():
         for name in {call.tool for call in intent.calls} or {"none"}:
             requests.setdefault(name, set()).update(intent.requests)
-    assert {name for name, found in requests.items() if len(found) >= 300} == {*SCHEMAS, "none"}
+    wanted = {name: 80 if name in FEWER_WAYS else 200 for name in (*SCHEMAS, "none")}
+    assert {name for name, fewest in wanted.items() if len(requests[name]) < fewest} == set()
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_injected_instructions_hold_only_slots_that_can_be_drawn(held_out: bool) -> None:
+    slots = EverydaySlots(random.Random(4), ["word"], ["a sentence"])
+    injections = read_injections(held_out=held_out)
+    assert len(injections) >= (3 if held_out else 60)
+    for slot in set().union(*map(slots_in, injections)):
+        assert slots.draw(slot).exact
 
 
 @pytest.mark.parametrize("slot", ["a", "n", "N", "p", "expr", "wordexpr", "poly", "function"])
@@ -86,6 +105,8 @@ def test_dialogues_are_whole_and_the_held_out_phrasings_are_kept_apart() -> None
             assert not slots_in(message.content) - {"a", "b", "c", "n"}, message
             for call in message.calls:
                 assert call.name in schemas
+                if call.name in SCHEMAS:
+                    assert VALIDATORS[call.name].is_valid(call.arguments), call
     requests = {r for intent in read_intents() for r in intent.requests}
     share = sum(map(is_held_out, requests)) / len(requests)
     assert 0.03 < share < 0.07
