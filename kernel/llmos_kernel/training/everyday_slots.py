@@ -88,16 +88,16 @@ class EverydaySlots(Slots):
         copied = {
             "url": self.url,
             "query": self.query,
-            "fact": self.fact,
+            "fact": lambda: self._capital(self.fact()),
             "topic": self.topic,
             "when": self.when,
             "duration": self.duration,
             "city": self.city,
-            "scene": self.scene,
+            "scene": lambda: self._capital(self.scene()),
             "image": lambda: self.path(self.rng.choice("png jpg jpeg webp gif bmp".split())),
             "audio": lambda: self.path(self.rng.choice("wav mp3 m4a ogg flac".split())),
-            "question": self.question,
-            "say": self.say,
+            "question": lambda: self._capital(self.question()),
+            "say": lambda: self._capital(self.say()),
             "task": self.task,
             "chore": self.chore,
             "old": self.passage,
@@ -108,6 +108,9 @@ class EverydaySlots(Slots):
 
     def _one(self, *choices: str) -> str:
         return self.rng.choice(choices)
+
+    def _capital(self, text: str) -> str:
+        return text[0].upper() + text[1:] if text and self.rng.random() < 0.15 else text
 
     def plain_word(self) -> str:
         return self.word().replace("'", "").lower()
@@ -399,6 +402,16 @@ class EverydaySlots(Slots):
             f"say {self.phrase(1, 4)}",
             f"copy {self.path()} to {self.path()}",
             f"look for {self.phrase(1, 2)} in {self.path()}",
+            f"summarise {self.path()}",
+            f"make a list of {self.phrase(1, 3)}",
+            f"send me the news about {self.phrase(1, 2)}",
+            f"work out {self.expression().shown}",
+            f"tell me what time it is in {self.city()}",
+            f"transcribe {self.path('mp3')}",
+            f"describe {self.path('png')}",
+            f"{self.chore()}",
+            f"save {self.url()} as {self.path('txt')}",
+            f"{self.plain_word()} the {self.plain_word()} {self.plain_word()}",
         )
 
     def passage(self) -> str:

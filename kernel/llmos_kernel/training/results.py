@@ -16,6 +16,7 @@ from llmos_kernel.training.phrasings import is_held_out
 
 INJECTED_SHARE = 0.06
 NOTHING_SHARE = 0.06
+NOW = r"(?P<date>(?P<weekday>\w+) \d+ (?P<month>\w+) (?P<year>\d+)), (?P<clock>\d\d:\d\d) "
 CONFIRMATIONS = {
     "write_file": "saved",
     "edit_file": "replaced",
@@ -208,11 +209,13 @@ class Results:
 
 def parts(tool: str, arguments: JsonObject, result: str) -> dict[str, str]:
     """Return the pieces of a result that an answer or a later call copies, by their slot."""
-    found = {"title": result.split("\n", 1)[0]}
+    found: dict[str, str] = {}
+    if tool in ("browse", "browse_click", "browse_back"):
+        found["title"] = result.split("\n", 1)[0]
     if saved := re.fullmatch(r"picture saved as (\S+)", result):
         found["file"] = found["lastimage"] = saved[1]
-    if tool == "now" and (told := re.match(r"((\w+) [^,]+), (\d\d:\d\d) ", result)):
-        found |= {"date": told[1], "weekday": told[2], "clock": told[3]}
+    if tool == "now" and (told := re.match(NOW, result)):
+        found |= told.groupdict()
     if tool == "search" and (hit := re.match(r"1\. (.*)\n(.*)\n", result)):
         found |= {"hit": hit[1], "link": hit[2], "lastlink": hit[2]}
         if second := re.search(r"^2\. .*\n(.*)\n", result, re.MULTILINE):

@@ -16,7 +16,7 @@ from functools import lru_cache
 from num2words import num2words  # pyright: ignore[reportUnknownVariableType]
 
 RESULT_SLOTS = (
-    "result result1 result2 result3 title hit link file clock date weekday recalled"
+    "result result1 result2 result3 title hit link file clock date weekday month year recalled"
 ).split()
 EARLIER_SLOTS = (
     "previous lastimage lastlink secondlink lastpath lasttext lastfact lasttopic"

@@ -33,12 +33,16 @@ def slots_in(text: str) -> set[str]:
 def test_an_intent_can_be_filled(intent: Intent) -> None:
     assert intent.requests
     assert intent.answers
+    made = {*RESULT_SLOTS, *EARLIER_SLOTS, "request"}
     for call in intent.calls:
         arguments = {k: 7 if v == "<number>" else v for k, v in call.arguments.items()}
         assert not list(Draft202012Validator(dict(SCHEMAS[call.tool])).iter_errors(arguments))
-        made = {*RESULT_SLOTS, *EARLIER_SLOTS, "request"}
         for request in intent.requests:
             assert call.slots - made <= slots_in(request), request
+    known = made.union(*(call.slots for call in intent.calls))
+    for answer in intent.answers:
+        for request in intent.requests:
+            assert slots_in(answer) - known <= slots_in(request), (answer, request)
 
 
 FEWER_WAYS = {
