@@ -44,12 +44,12 @@ FILE_WEIGHTS = {
     "look": 5,
     "listen": 4,
     "speak": 5,
-    "browse_page": 7,
-    "find_text": 4,
-    "edit_file": 5,
-    "restore_file": 3,
-    "forget": 3,
-    "timer": 4,
+    "browse_page": 14,
+    "find_text": 6,
+    "edit_file": 8,
+    "restore_file": 5,
+    "forget": 5,
+    "timer": 7,
     "everyday_chains": 6,
     "asking_back": 3,
     "followups": 0,  # drawn where an earlier turn fits
@@ -79,8 +79,8 @@ LONG_REPLIES = (
 NOTHING_REPLIES = (
     "Sorry, <result>.",
     "I looked, but <result>.",
-    "I have <result>.",
-    "There is <result>.",
+    "I'm afraid <result>.",
+    "<result>",
 )
 FILLERS_BEFORE = ("hey, ", "please ", "ok, ", "hi! ", "now ", "so, ", "quick one: ", "llmos, ")
 FILLERS_AFTER = (" please", " pls", " thanks", ", thank you", " now", "?", "!", ".", " ok?")
@@ -286,14 +286,13 @@ class DialogueMaker:
     def _arguments(
         self, pattern: CallPattern, values: dict[str, Value], intent: Intent
     ) -> JsonObject:
-        arguments: JsonObject = {
+        arguments = {
             key: self._filled(text, values, exact=True) for key, text in pattern.arguments.items()
         }
         if pattern.tool == "calculate" and intent.calls[0] is not pattern:
-            arguments["expression"] = _exact_number(str(arguments["expression"]))
-        if "number" in arguments:
-            arguments["number"] = int(str(arguments["number"]))
-        return arguments
+            arguments["expression"] = _exact_number(arguments["expression"])
+        numbers = {key: int(text) for key, text in arguments.items() if key == "number"}
+        return {**arguments, **numbers}
 
     def _result(
         self, pattern: CallPattern, arguments: JsonObject, intent: Intent, memory: dict[str, str]
@@ -338,7 +337,7 @@ class DialogueMaker:
 
     def _answer(self, intent: Intent, values: dict[str, Value]) -> str:
         missing = set(RESULT_SLOTS) - values.keys() if intent.calls else set[str]()
-        if "result" in values and values["result"].exact.startswith("nothing "):
+        if "nothing" in values:
             return self._filled(self._rng.choice(NOTHING_REPLIES), values, exact=False)
         usable = [a for a in intent.answers if not missing & set(SLOT.findall(a))]
         template = self._rng.choice(usable or ["<result>"])

@@ -16,19 +16,24 @@ from llmos_kernel.training.phrasings import is_held_out
 
 INJECTED_SHARE = 0.06
 NOTHING_SHARE = 0.06
-NOW = r"(?P<date>(?P<weekday>\w+) \d+ (?P<month>\w+) (?P<year>\d+)), (?P<clock>\d\d:\d\d) "
+NOW = r"(?P<date>(?P<weekday>\w+),? \d+ (?P<month>\w+) (?P<year>\d+)), (?P<clock>\d\d:\d\d)[ :]"
+NOTHING = r"nothing (found|kept) |no fact about |(['\"]).*\2 is in none of "
+LINK = r"\[(?P<linknumber>\d+)\] (?P<linkname>[^\n\[]+)(?:$|\n)"
 CONFIRMATIONS = {
-    "write_file": "saved",
-    "edit_file": "replaced",
-    "restore_file": "restored",
-    "remember": "kept",
-    "forget": "forgotten",
-    "speak": "said",
-    "timer": "{duration} are over",
-    "schedule": "scheduled: {when}",
-    "draw": "picture saved as drawing-{drawn}.png",
-    "browse_screenshot": "picture saved as page-{drawn}.png",
-    "browse_type": "typed into [{number}]",
+    "write_file": ("saved",),
+    "edit_file": ("replaced", "replaced on line {drawn}"),
+    "restore_file": ("restored", "brought back version {drawn} of {drawn}"),
+    "remember": ("kept", "remembered", "remembered already"),
+    "forget": ("forgotten", "forgotten: {fact} (2026-11-{drawn})"),
+    "speak": ("said",),
+    "timer": ("{duration} are over", "time is up: it is 14:{drawn}:07"),
+    "schedule": (
+        "scheduled: {when}",
+        "schedule {drawn}: first on Tuesday 2026-11-{drawn} at 08:{drawn}",
+    ),
+    "draw": ("picture saved as drawing-{drawn}.png",),
+    "browse_screenshot": ("picture saved as page-{drawn}.png",),
+    "browse_type": ("typed into [{number}]",),
 }
 
 
@@ -64,8 +69,8 @@ class Results:
             case "find_text":
                 return self.found(given["text"])
             case _:
-                number = str(self._rng.randint(1, 99))
-                return CONFIRMATIONS[tool].format(**given, drawn=number)
+                drawn = str(self._rng.randint(10, 59))
+                return self._rng.choice(CONFIRMATIONS[tool]).format(**given, drawn=drawn)
 
     def page(self, *, is_short: bool) -> str:
         """A web page as the model is shown it: its title, then text with numbered links."""
@@ -74,10 +79,16 @@ class Results:
             return f"{title}\n\n{self._slots.sentence()}"
         pieces: list[str] = []
         for number in range(1, self._rng.randint(2, 7)):
-            pieces.append(self._slots.sentence())
             if self._rng.random() < 0.6:
-                pieces.append(f"[{number}] {self._slots.phrase(1, 3)}")
-        return f"{title}\n\n{self._rng.choice([' ', chr(10)]).join(pieces)}"
+                pieces.append(self._slots.sentence())
+            if self._rng.random() < 0.7:
+                label = f'text field "{self._slots.word()}"'
+                is_field = self._rng.random() < 0.15
+                pieces.append(f"[{number}: {label}]" if is_field else f"[{number}] {self._label()}")
+        return f"{title}\n\n{self._rng.choice([' ', chr(10), chr(10)]).join(pieces)}"
+
+    def _label(self) -> str:
+        return self._slots.phrase(1, 3).capitalize()
 
     def _title(self) -> str:
         slots = self._slots
@@ -105,14 +116,20 @@ class Results:
     def facts(self, query: str, kept: str) -> str:
         """Kept facts, the one that fits best first."""
         if not kept and self._rng.random() < NOTHING_SHARE:
-            return f"nothing kept about {query!r}"
+            return self._rng.choice(["no fact about this is kept", f"nothing kept about {query!r}"])
         facts = [kept or self._slots.fact_about(query)]
         facts += [self._slots.fact() for _ in range(self._rng.choice([0, 0, 0, 1, 2]))]
-        return "\n".join(f"- {fact} ({self._date()})" for fact in facts)
+        return "\n".join(f"- {fact} ({self._noted()})" for fact in facts)
 
     def _date(self) -> str:
-        month = self._rng.choice(MONTHS)
-        return f"{self._rng.randint(1, 31)} {month} {self._rng.randint(2025, 2029)}"
+        day, year = self._rng.randint(1, 31), self._rng.randint(2025, 2029)
+        return f"{day} {self._rng.choice(MONTHS)} {year}"
+
+    def _noted(self) -> str:
+        """When a fact was kept, and whether it came from outside."""
+        year, month, day = (self._rng.randint(*span) for span in ((2025, 2029), (1, 12), (1, 31)))
+        date = self._rng.choice([self._date(), f"{year}-{month:02}-{day:02}"])
+        return f"{date}; from outside, not checked" if self._rng.random() < 0.1 else date
 
     def now(self, zone: str) -> str:
         place = (
@@ -122,8 +139,10 @@ class Results:
             place = self._rng.choice(["Europe/Berlin", "Asia/Tokyo", "America/Lima", "UTC", place])
         offset = self._rng.randint(-11, 13)
         clock = f"{self._rng.randint(0, 23):02}:{self._rng.randint(0, 59):02}"
-        day = f"{self._rng.choice(WEEKDAYS)} {self._date()}"
-        return f"{day}, {clock} ({place.replace(' ', '_')}, UTC{offset:+d})"
+        clock += self._rng.choice(["", f":{self._rng.randint(0, 59):02}"])
+        day = f"{self._rng.choice(WEEKDAYS)}{self._rng.choice(['', ','])} {self._date()}"
+        ahead = self._rng.choice([f"{offset:+d}", f"{offset:+03d}:00"])
+        return f"{day}, {clock} ({place.replace(' ', '_')}, UTC{ahead})"
 
     def sight(self, question: str) -> str:
         if not question:
@@ -143,7 +162,10 @@ class Results:
 
     def found(self, text: str) -> str:
         if self._rng.random() < NOTHING_SHARE:
-            return f"nothing found for {text!r}"
+            files = self._rng.randint(2, 99)
+            return self._rng.choice(
+                [f"nothing found for {text!r}", f"{text!r} is in none of {files} files"]
+            )
         return "\n".join(
             f"{self._slots.path()}:{self._rng.randint(1, 400)}: "
             f"{self._slots.phrase(0, 3)} {text} {self._slots.phrase(0, 3)}".rstrip()
@@ -212,6 +234,10 @@ def parts(tool: str, arguments: JsonObject, result: str) -> dict[str, str]:
     found: dict[str, str] = {}
     if tool in ("browse", "browse_click", "browse_back"):
         found["title"] = result.split("\n", 1)[0]
+        links = [link.groupdict() for link in re.finditer(LINK, result)]
+        found |= links[len(result) % len(links)] if links else {}
+    if tool in ("search", "recall", "find_text") and re.match(NOTHING, result):
+        found["nothing"] = result
     if saved := re.fullmatch(r"picture saved as (\S+)", result):
         found["file"] = found["lastimage"] = saved[1]
     if tool == "now" and (told := re.match(NOW, result)):

@@ -19,7 +19,8 @@ RESULT_SLOTS = (
     "result result1 result2 result3 title hit link file clock date weekday month year recalled"
 ).split()
 EARLIER_SLOTS = (
-    "previous lastimage lastlink secondlink lastpath lasttext lastfact lasttopic"
+    "previous lastimage lastlink secondlink linknumber linkname lastpath lasttext lastfact "
+    "lasttopic"
 ).split()
 SLOT = re.compile(
     r"<(a|b|c|d|n|m|k|N|p|expr|wordexpr|poly|function|numbers|list|wordlist|word|phrase|text|name"
