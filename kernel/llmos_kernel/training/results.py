@@ -173,13 +173,12 @@ class Results:
         )
 
     def with_injection(self, result: str, injection: str) -> str:
-        """Return a result whose text holds an instruction, alone or between the rest."""
-        head, gap, rest = result.partition("\n")
-        if not gap:
+        """Return a result whose text holds an instruction, after its title or first hit."""
+        lines = result.split("\n")
+        if len(lines) == 1:
             return self._rng.choice([injection, f"{result} {injection}", f"{result}\n{injection}"])
-        return self._rng.choice(
-            [f"{result}\n{injection}", f"{head}\n\n{injection}\n{rest.strip()}"]
-        )
+        at = self._rng.randint(min(3, len(lines)), len(lines))
+        return "\n".join([*lines[:at], injection, *lines[at:]])
 
     def error(self, tool: str, arguments: JsonObject) -> str:
         """Return what the tool says when it cannot do a call."""
