@@ -57,6 +57,7 @@ FILE_WEIGHTS = {
 DEFAULT_TABLE_SIZE = 15
 FOLLOW_UP_SHARE = 0.35
 MISSING_TOOL_SHARE = 0.1
+REPLIED_SHARE = 0.6
 TOOLS_THAT_READ = ("read_file", "browse", "browse_click", "search", "listen", "recall")
 NO_TOOL_REPLIES = (
     "I have no tool for that.",
@@ -178,7 +179,12 @@ class DialogueMaker:
             if intent.asks_back and any(m.role is Role.TOOL for m in dialogue.messages):
                 continue
             if intent.needs <= earlier.keys():
-                earlier = self._turn(dialogue, intent, request, names, earlier)
+                values = {slot: same(text) for slot, text in earlier.items()}
+                earlier = self._turn(dialogue, intent, request, names, values)
+                for reply in intent.replies:
+                    if self._rng.random() < REPLIED_SHARE:
+                        text = self._rng.choice(reply.requests)
+                        earlier = self._turn(dialogue, reply, text, names, values)
         return dialogue if dialogue.messages else self._session(table)
 
     def _pick(self, names: set[str], earlier: dict[str, str]) -> tuple[Intent, str]:
@@ -212,11 +218,10 @@ class DialogueMaker:
         intent: Intent,
         request: str,
         names: set[str],
-        earlier: dict[str, str],
+        values: dict[str, Value],
     ) -> dict[str, str]:
-        """Add a turn; return what a follow-up may refer to."""
-        memory = {slot: earlier[slot] for slot in ("lastfact", "lasttopic") if slot in earlier}
-        values = {slot: same(text) for slot, text in earlier.items()}
+        """Add a turn; return what a follow-up may refer to. `values` takes the slots' values."""
+        memory = {slot: values[slot].exact for slot in ("lastfact", "lasttopic") if slot in values}
         dialogue.messages.append(Message(Role.USER, self._request(intent, request, values)))
         if not intent.tools <= names:
             self._say(dialogue, self._rng.choice(NO_TOOL_REPLIES))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,12 +35,16 @@ class CallPattern:
 
 @dataclass(slots=True)
 class Intent:
-    """Requests that mean the same: a chain of calls (none for talk) and what is said after."""
+    """Requests that mean the same: a chain of calls (none for talk) and what is said after.
+
+    `replies` are intents of the user's next turn, where the answer asks back.
+    """
 
     file: str
     calls: list[CallPattern] = field(default_factory=list[CallPattern])
     answers: list[str] = field(default_factory=list[str])
     requests: list[str] = field(default_factory=list[str])
+    replies: list[Intent] = field(default_factory=list["Intent"])
 
     @property
     def tools(self) -> set[str]:
@@ -84,35 +87,33 @@ def read_intents(folder: Path = FOLDER) -> list[Intent]:
     return [intent for path in sorted(folder.glob("*.txt")) for intent in _read_file(path)]
 
 
-def _read_file(path: Path) -> Iterator[Intent]:
+def _read_file(path: Path) -> list[Intent]:
     defaults: list[str] = []
+    intents: list[Intent] = []
     intent: Intent | None = None
     for number, line in enumerate(path.read_text().splitlines(), 1):
+        place = f"{path.name}:{number}"
         if not line.strip():
             continue
         if line.startswith("=> "):
+            call = line.removeprefix("=> ")
             if intent is None or intent.requests:
-                if intent is not None:
-                    yield _completed(intent, defaults)
                 intent = Intent(path.stem)
-            intent.calls.extend(_call_patterns(line, f"{path.name}:{number}"))
+                (intents[-1].replies if call.startswith("then ") else intents).append(intent)
+            intent.calls.extend(_call_patterns(call.removeprefix("then "), place))
         elif line.startswith("<= "):
             (defaults if intent is None else intent.answers).append(line[3:])
         elif intent is None:
-            raise ValueError(f"{path.name}:{number}: a request before the first '=>'")
+            raise ValueError(f"{place}: a request before the first '=>'")
         else:
             intent.requests.append(line.replace("\\n", "\n"))
-    if intent is not None:
-        yield _completed(intent, defaults)
+    for each in intents:
+        each.answers = each.answers or defaults
+    return intents
 
 
-def _completed(intent: Intent, defaults: list[str]) -> Intent:
-    intent.answers = intent.answers or defaults
-    return intent
-
-
-def _call_patterns(line: str, place: str) -> list[CallPattern]:
-    tool, _, arguments = line[3:].partition(" ")
+def _call_patterns(call: str, place: str) -> list[CallPattern]:
+    tool, _, arguments = call.partition(" ")
     if tool == "none":
         return []
     try:
