@@ -50,8 +50,8 @@ FILE_WEIGHTS = {
     "restore_file": 5,
     "forget": 5,
     "timer": 7,
-    "everyday_chains": 6,
-    "asking_back": 3,
+    "everyday_chains": 8,
+    "asking_back": 6,
     "followups": 0,  # drawn where an earlier turn fits
 }
 DEFAULT_TABLE_SIZE = 15
@@ -182,7 +182,7 @@ class DialogueMaker:
                 values = {slot: same(text) for slot, text in earlier.items()}
                 earlier = self._turn(dialogue, intent, request, names, values)
                 for reply in intent.replies:
-                    if self._rng.random() < REPLIED_SHARE:
+                    if intent.tools <= names and self._rng.random() < REPLIED_SHARE:
                         text = self._rng.choice(reply.requests)
                         earlier = self._turn(dialogue, reply, text, names, values)
         return dialogue if dialogue.messages else self._session(table)

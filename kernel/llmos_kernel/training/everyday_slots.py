@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from llmos_kernel.training.slots import Slots, number_in_words, same
+from llmos_kernel.training.slots import Slots, Value, number_in_words, same
 
 CITIES = (
     "Paris,London,Berlin,Tokyo,New York,Los Angeles,Sydney,Cairo,Lagos,Nairobi,Mumbai,Delhi,"
@@ -104,7 +104,7 @@ class EverydaySlots(Slots):
             "new": self.passage,
         }
         self._makers |= {slot: (lambda make=make: same(make())) for slot, make in copied.items()}
-        self._makers["number"] = lambda: self._whole(self.rng.randint(1, 60))
+        self._makers["number"] = self.link_number
 
     def _one(self, *choices: str) -> str:
         return self.rng.choice(choices)
@@ -114,6 +114,10 @@ class EverydaySlots(Slots):
 
     def plain_word(self) -> str:
         return self.word().replace("'", "").lower()
+
+    def link_number(self) -> Value:
+        number = self.rng.randint(1, 60)
+        return same(str(number)) if self.rng.random() < 0.85 else self._whole(number)
 
     # The web ---------------------------------------------------------------
 

@@ -48,7 +48,8 @@ class Intent:
 
     @property
     def tools(self) -> set[str]:
-        return {call.tool for call in self.calls}
+        """The tools that it calls, at once or after the reply to what it asks back."""
+        return {call.tool for intent in (self, *self.replies) for call in intent.calls}
 
     @property
     def needs(self) -> set[str]:
