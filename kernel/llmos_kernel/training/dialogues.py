@@ -29,7 +29,7 @@ FILE_WEIGHTS = {
     "python_numbers": 9,
     "python_text": 14,
     "read_file": 9,
-    "attachments": 1,
+    "attachments": 3,
     "write_file": 17,
     "list_files": 6,
     "chains": 8,
@@ -78,10 +78,10 @@ LONG_REPLIES = (
     "It starts with: <result> ...",
 )
 NOTHING_REPLIES = (
-    "Sorry, <result>.",
-    "I looked, but <result>.",
-    "I'm afraid <result>.",
-    "<result>",
+    "Sorry, <nothing>.",
+    "I looked, but <nothing>.",
+    "I'm afraid <nothing>.",
+    "<nothing>",
 )
 FILLERS_BEFORE = ("hey, ", "please ", "ok, ", "hi! ", "now ", "so, ", "quick one: ", "llmos, ")
 FILLERS_AFTER = (" please", " pls", " thanks", ", thank you", " now", "?", "!", ".", " ok?")
@@ -343,7 +343,8 @@ class DialogueMaker:
     def _answer(self, intent: Intent, values: dict[str, Value]) -> str:
         missing = set(RESULT_SLOTS) - values.keys() if intent.calls else set[str]()
         if "nothing" in values:
-            return self._filled(self._rng.choice(NOTHING_REPLIES), values, exact=False)
+            reply = self._rng.choice(NOTHING_REPLIES)
+            return reply.replace("<nothing>", values["nothing"].shown)
         usable = [a for a in intent.answers if not missing & set(SLOT.findall(a))]
         template = self._rng.choice(usable or ["<result>"])
         for slot in ("result", "result1", "result2", "result3"):
