@@ -252,6 +252,8 @@ class DialogueMaker:
         return text
 
     def _varied(self, request: str) -> str:
+        """Return a request as another hand may type it; what the kernel adds to it stays."""
+        request, gap, attached = request.partition("\n\nAttached file: ")
         roll = self._rng.random()
         if roll < 0.12:
             request = _outside_slots(request, str.lower)
@@ -265,7 +267,7 @@ class DialogueMaker:
             request = request.rstrip("?.!") + self._rng.choice(FILLERS_AFTER)
         elif roll < 0.39:
             request = _outside_slots(request, self._with_slip)
-        return request
+        return request + gap + attached
 
     def _with_slip(self, text: str) -> str:
         """Drop, double or swap one letter."""
