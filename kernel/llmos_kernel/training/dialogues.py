@@ -7,20 +7,22 @@ the copying better than a true one that the model might guess. Knows no tokenize
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmos_kernel.abi import JsonObject, Message, Role, ToolCall, ToolSpec
+from llmos_kernel.training.catalogue import Catalogue, specs_of
 from llmos_kernel.training.everyday_slots import EverydaySlots
 from llmos_kernel.training.phrasings import CallPattern, Intent, is_held_out, read_intents
+from llmos_kernel.training.replies import FAILURE_REPLIES, NO_TOOL_REPLIES
 from llmos_kernel.training.results import INJECTED_SHARE, Results, parts, read_injections
 from llmos_kernel.training.slots import EARLIER_SLOTS, RESULT_SLOTS, SLOT, Value, same
+from llmos_kernel.training.variation import varied
 
 FILE_WEIGHTS = {
     "calculate_arithmetic": 26,
@@ -59,19 +61,6 @@ FOLLOW_UP_SHARE = 0.35
 MISSING_TOOL_SHARE = 0.1
 REPLIED_SHARE = 0.6
 TOOLS_THAT_READ = ("read_file", "browse", "browse_click", "search", "listen", "recall")
-NO_TOOL_REPLIES = (
-    "I have no tool for that.",
-    "I can't do that: no tool of mine fits.",
-    "Sorry, I have no tool for that here.",
-    "None of my tools can do that.",
-)
-FAILURE_REPLIES = (
-    "That did not work: <error>",
-    "I could not do that: <error>",
-    "It failed: <error>",
-    "Sorry, there was an error: <error>",
-    "I got an error: <error>",
-)
 LONG_REPLIES = (
     "It is long; it begins: <result> ...",
     "Here is the beginning: <result> ...",
@@ -83,10 +72,7 @@ NOTHING_REPLIES = (
     "I'm afraid <nothing>.",
     "<nothing>",
 )
-FILLERS_BEFORE = ("hey, ", "please ", "ok, ", "hi! ", "now ", "so, ", "quick one: ", "llmos, ")
-FILLERS_AFTER = (" please", " pls", " thanks", ", thank you", " now", "?", "!", ".", " ok?")
 MOST_WORDS_COPIED = 45
-MOST_OF_A_SERVICE = 8
 
 
 @dataclass(slots=True)
@@ -127,9 +113,6 @@ class DialogueMaker:
             ToolSpec(**row) for row in read_json_lines(data / "sealtools_tools.jsonl.gz")
         ]
         self._others_by_name = {tool.name: tool for tool in self._others}
-        self._services = _by_tools(
-            itertools.islice(read_json_lines(data / "sgd.jsonl.gz"), 0, 6000, 2)
-        )
         self._single_requests = list(read_json_lines(data / "sealtools_dev.jsonl.gz"))
         sentences = _sentences(data)
         words = sorted({w for s in sentences for w in re.findall(r"[A-Za-z][a-z']{2,}", s)})
@@ -137,6 +120,14 @@ class DialogueMaker:
         self._results = Results(self._slots)
         self._injections = read_injections(held_out=held_out)
         self._intents = self._by_file(held_out)
+        self._catalogue = Catalogue(
+            self._rng,
+            self._slots,
+            self._others,
+            [row["user"] for row in read_json_lines(data / "clinc.jsonl.gz")],
+            list(read_json_lines(data / "sgd.jsonl.gz")),
+            held_out=held_out,
+        )
 
     def _by_file(self, held_out: bool) -> dict[str, list[tuple[Intent, str]]]:
         """Return each file's (intent, request) pairs, those of validation or those of training."""
@@ -151,9 +142,11 @@ class DialogueMaker:
             roll = self._rng.random()
             if roll < 0.08:
                 yield Group([], self._without_end(self._copying, []))
-            elif roll < 0.11:
+            elif roll < 0.4:
+                yield self._unseen()
+            elif roll < 0.46:
                 yield self._service()
-            elif roll < 0.12:
+            elif roll < 0.47:
                 yield self._single()
             else:
                 table = self._table()
@@ -246,38 +239,10 @@ class DialogueMaker:
 
     def _request(self, intent: Intent, request: str, values: dict[str, Value]) -> str:
         if not intent.copies_request:
-            return self._filled(self._varied(request), values, exact=False)
+            return self._filled(varied(self._rng, request), values, exact=False)
         text = self._filled(request, values, exact=False)
         values["request"] = same(text.rstrip("?.! "))
         return text
-
-    def _varied(self, request: str) -> str:
-        """Return a request as another hand may type it; what the kernel adds to it stays."""
-        request, gap, attached = request.partition("\n\nAttached file: ")
-        roll = self._rng.random()
-        if roll < 0.12:
-            request = _outside_slots(request, str.lower)
-        elif roll < 0.14:
-            request = _outside_slots(request, str.upper)
-        elif roll < 0.22:
-            request = request.rstrip("?.!")
-        elif roll < 0.28:
-            request = self._rng.choice(FILLERS_BEFORE) + request
-        elif roll < 0.34:
-            request = request.rstrip("?.!") + self._rng.choice(FILLERS_AFTER)
-        elif roll < 0.39:
-            request = _outside_slots(request, self._with_slip)
-        return request + gap + attached
-
-    def _with_slip(self, text: str) -> str:
-        """Drop, double or swap one letter."""
-        if len(text) < 6:
-            return text
-        at = self._rng.randrange(1, len(text) - 2)
-        swapped = text[:at] + text[at + 1] + text[at] + text[at + 2 :]
-        return self._rng.choice(
-            [text[:at] + text[at + 1 :], text[:at] + text[at] + text[at:], swapped]
-        )
 
     def _filled(self, pattern: str, values: dict[str, Value], *, exact: bool) -> str:
         """Fill a pattern's slots, drawing those that have no value yet."""
@@ -414,23 +379,25 @@ class DialogueMaker:
         slots = self._slots
         return self._rng.choice([slots.number().exact, slots.word(), slots.path()])
 
-    def _service(self) -> Group:
-        """Dialogues with a service's own tools, up to the first call (Schema-Guided Dialogue)."""
-        rows = self._rng.choice(self._services)
-        tools = [ToolSpec(**tool) for tool in rows[0]["tools"]]
-        self._rng.shuffle(tools)
-        chosen = self._rng.sample(rows, min(len(rows), MOST_OF_A_SERVICE))
-        return Group(tools, (self._first_call(row, tools) for row in chosen))
+    def _unseen(self) -> Group:
+        """Dialogues with tools that are drawn anew for each table."""
+        table = self._catalogue.table()
+        tools = specs_of(table)
 
-    def _first_call(self, row: dict[str, Any], tools: list[ToolSpec]) -> Dialogue:
-        dialogue = Dialogue(tools)
-        for message in row["messages"]:
-            if calls := message.get("tool_calls"):
-                call = ToolCall("call-0", calls[0]["name"], calls[0]["arguments"])
-                dialogue.messages.append(Message(Role.ASSISTANT, calls=(call,)))
-                break
-            dialogue.messages.append(Message(Role(message["role"]), message["content"]))
-        return dialogue
+        def draw(tools: list[ToolSpec]) -> Dialogue:
+            return Dialogue(tools, self._catalogue.dialogue_under(table))
+
+        return Group(tools, self._without_end(draw, tools))
+
+    def _service(self) -> Group:
+        """Recorded dialogues with a service's own tools (Schema-Guided Dialogue)."""
+        service = self._catalogue.service()
+        tools = specs_of(service.tools)
+
+        def draw(tools: list[ToolSpec]) -> Dialogue:
+            return Dialogue(tools, self._catalogue.service_dialogue(service))
+
+        return Group(tools, self._without_end(draw, tools))
 
     def _single(self) -> Group:
         """One request with calls to tools of the Seal-Tools catalogue, among distractors."""
@@ -446,14 +413,6 @@ class DialogueMaker:
         return Group(tools, iter([Dialogue(tools, messages)]))
 
 
-def _by_tools(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Return service dialogues in lists of those that have the same tools."""
-    lists: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        lists.setdefault(tuple(tool["name"] for tool in row["tools"]), []).append(row)
-    return list(lists.values())
-
-
 def _sentences(data: Path) -> Sequence[str]:
     requests = [row["user"] for row in read_json_lines(data / "clinc.jsonl.gz")]
     problems = [
@@ -462,11 +421,6 @@ def _sentences(data: Path) -> Sequence[str]:
         for sentence in re.split(r"(?<=[.?]) ", row["question"])
     ]
     return [" ".join(text.split()) for text in requests + problems if text.strip()]
-
-
-def _outside_slots(request: str, change: Any) -> str:
-    parts = re.split(r"(<\w+>)", request)
-    return "".join(part if SLOT.fullmatch(part) else change(part) for part in parts)
 
 
 def _exact_number(result: str) -> str:
