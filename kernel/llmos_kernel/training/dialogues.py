@@ -57,6 +57,7 @@ FILE_WEIGHTS = {
     "followups": 0,  # drawn where an earlier turn fits
 }
 DEFAULT_TABLE_SIZE = 15
+MOST_OF_A_SUBSET = 12
 FOLLOW_UP_SHARE = 0.35
 MISSING_TOOL_SHARE = 0.1
 REPLIED_SHARE = 0.6
@@ -200,7 +201,7 @@ class DialogueMaker:
         tools = list(self._builtin.values())
         if self._rng.random() < 0.5:
             return tools[:DEFAULT_TABLE_SIZE]
-        tools = self._rng.sample(tools, self._rng.randint(1, len(tools)))
+        tools = self._rng.sample(tools, self._rng.randint(1, MOST_OF_A_SUBSET))
         tools += self._rng.sample(self._others, self._rng.choice([0, 0, 1, 2]))
         self._rng.shuffle(tools)
         return tools
