@@ -24,6 +24,10 @@ class TokenMask(Protocol):
         """
         ...
 
+    def allows(self, token_id: int) -> bool:
+        """Whether one token may come next; cheaper than `words`."""
+        ...
+
     def accept(self, token_id: int) -> None:
         """Take notice of the token that was chosen."""
         ...
