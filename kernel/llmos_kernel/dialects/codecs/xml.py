@@ -8,6 +8,7 @@ and opens another, well formed: text cannot tell it from the model's own; policy
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,7 +25,21 @@ from llmos_kernel.dialects.codecs.codec import (
     mark,
     refuse_marks,
 )
-from llmos_kernel.dialects.codecs.schema_types import admits_string
+from llmos_kernel.dialects.codecs.lark import (
+    ANY_TEXT,
+    Rules,
+    characters,
+    either,
+    quoted,
+    sequence,
+)
+from llmos_kernel.dialects.codecs.schemas import (
+    Argument,
+    Schema,
+    admits_string,
+    arguments_of,
+    is_text,
+)
 from llmos_kernel.dialects.codecs.strict_json import dump, read_whole, skip_blanks
 from llmos_kernel.errors import ModelError
 
@@ -179,6 +194,95 @@ class XmlCodec:
 
     def _shown(self, delimiter: str) -> str:
         return "".join(str(piece) for piece in self._pieces(delimiter))
+
+    # Grammar ----------------------------------------------------------------
+
+    def grammar(self, rules: Rules, specs: Sequence[ToolSpec]) -> str:
+        call = either(self._grammar_of(rules, spec) for spec in specs)
+        if self.group is None and not self.call_line:
+            return call
+        group = self.group or Tag("", "")
+        line = rules.rule(f"{call} {rules.text(self.call_line)}")
+        return " ".join([rules.text(group.open + "\n"), f"{line}+", rules.text(group.close)])
+
+    def _grammar_of(self, rules: Rules, spec: ToolSpec) -> str:
+        head = f"{self.function.open}{spec.name}{self.function.close}\n"
+        members = [
+            (self._grammar_of_parameter(rules, each), each.is_required)
+            for each in arguments_of(spec)
+        ]
+        return f"{rules.text(head)} {sequence(rules, members, '')} {rules.text(self.function_end)}"
+
+    def _grammar_of_parameter(self, rules: Rules, argument: Argument) -> str:
+        values = self._grammars_of_values(rules, argument)
+        joint = f"\n{self.value_start}" if self.value_start else ""
+        head, close = self.parameter.open + argument.key, self.parameter.close + joint + self.pad
+        line_end = rules.text("\n")
+        return either(
+            f"{rules.text(head + attribute + close)} {value} {line_end}"
+            for attribute, value in values
+        )
+
+    def _grammars_of_values(self, rules: Rules, argument: Argument) -> list[tuple[str, str]]:
+        """Return, for each way to write a value, the type attribute and an expression."""
+        if argument.is_grounded:
+            return [(self._type_attribute(""), self._ended(rules, rules.span(str)))]
+        found = argument.branches
+        texts = [branch for branch in found if is_text(branch)]
+        others = [branch for branch in found if not is_text(branch)]
+        if not self.says_type:  # then a value that may be a string is read as one
+            texts, others = (texts, []) if texts else ([], others)
+        written = [self._grammar_of_text(rules, branch) for branch in texts]
+        values = [(self._type_attribute(""), text) for text in written]
+        end = self.pad + self.value_end
+        return values + [
+            (self._type_attribute(None), f"{self._grammar_of_other(rules, b)} {rules.text(end)}")
+            for b in others
+        ]
+
+    def _grammar_of_text(self, rules: Rules, branch: Schema) -> str:
+        if "enum" not in branch:
+            return self._ended(rules, characters(branch))
+        known = [value for value in branch["enum"] if isinstance(value, str)]
+        return f"{either(map(rules.text, known))} {rules.text(self.pad + self.value_end)}"
+
+    def _grammar_of_other(self, rules: Rules, branch: Schema) -> str:
+        if "enum" in branch:
+            return either(rules.text(self._text("", value)) for value in branch["enum"])
+        match branch.get("type"):
+            case "boolean" if self.scalars == "python":
+                return '("True" | "False")'
+            case "null" if self.scalars == "python":
+                return '"None"'
+            case _:
+                return rules.json(branch, text_pattern=self._text_pattern())
+
+    def _ended(self, rules: Rules, text: str) -> str:
+        """Return an expression for text up to and with the end of its value.
+
+        Before a control token it is what it is; before text it holds no delimiter.
+        """
+        before, control, after = self._divided(self.pad + self.value_end)
+        end = quoted(before) if before else ""
+        if control:
+            return f"{rules.terminal(f'{text} {end}')} {rules.text(control + after)}"
+        inner = [f"({ANY_TEXT} {quoted(d)} {ANY_TEXT})" for d in self._text_delimiters()]
+        inner.remove(f"({ANY_TEXT} {quoted(self.value_end)} {ANY_TEXT})")
+        inner.append(f"({ANY_TEXT} {quoted(self.value_end)} /(?s:.+)/)")
+        return rules.shortest(" & ".join([f"({text} {end})", *(f"~{each}" for each in inner)]))
+
+    def _text_pattern(self) -> str:
+        """Return a pattern for strings within JSON in which no delimiter of text begins."""
+        delimiters = self._text_delimiters()
+        begun = "".join(sorted({re.escape(d[1]) for d in delimiters}))
+        return f"^([^<]|<[^<{begun}])*$" if delimiters else ""
+
+    def _divided(self, text: str) -> tuple[str, str, str]:
+        """Return what stands before the first mark, the mark, and what follows it."""
+        known = [mark(i) for i in range(len(self.marks)) if mark(i) in text]
+        if not known:
+            return text, "", ""
+        return text.partition(min(known, key=text.index))
 
     # Writing ----------------------------------------------------------------
 
