@@ -16,7 +16,7 @@ import json
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any, overload
+from typing import Annotated, Any, TypeAlias, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -30,11 +30,13 @@ from llmos_kernel.abi import (
     ToolSpec,
 )
 from llmos_kernel.errors import ConfigError, RetryCall, ToolFailed
+from llmos_kernel.grounding import KEYWORD
 
 __all__ = [
     "CallContext",
     "Effect",
     "FunctionTool",
+    "Grounded",
     "Output",
     "RetryCall",
     "ToolFailed",
@@ -43,6 +45,9 @@ __all__ = [
 ]
 
 Function = Callable[..., Any]
+
+# A text that a tool takes only as a span of what the process has seen, words as they stand there.
+Grounded: TypeAlias = Annotated[str, Field(json_schema_extra={KEYWORD: True})]
 
 
 class FunctionTool:

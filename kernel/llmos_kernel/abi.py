@@ -65,11 +65,15 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A closed, decoded call; `id` is unique within its process."""
+    """A closed, decoded call; `id` is unique within its process.
+
+    `origins` says where the value of each grounded argument was taken from.
+    """
 
     id: str
     name: str
     arguments: JsonObject
+    origins: Mapping[str, Label] = field(default_factory=dict[str, Label])
 
 
 ResultStatus: TypeAlias = Literal[

@@ -144,6 +144,8 @@ class CallRunner:
             self._trace.record(process, "malformed", body)
         else:
             body = {"id": call.id, "name": call.trap.name, "arguments": dict(call.trap.arguments)}
+            if call.origins:
+                body["origins"] = dict(call.origins)
             self._trace.record(process, "tool_call", body)
         call.is_recorded = True
 

@@ -24,11 +24,11 @@ from llmos_kernel.dialects.codecs.codec import mark
 from llmos_kernel.dialects.codecs.harmony import HarmonyCodec
 from llmos_kernel.dialects.codecs.lark import Rules, either
 from llmos_kernel.dialects.renderer import Mark, Renderer
-from llmos_kernel.grounding import grounded_keys
+from llmos_kernel.grounding import Seen, grounded_keys
 
 BITS = 32
 MAX_GROUNDED = 16  # grammars over what was seen, one a process and state of its conversation
-LIMITS = LLParserLimits(max_grammar_size=200_000, initial_lexer_fuel=4_000_000)
+LIMITS = LLParserLimits(max_grammar_size=200_000, initial_lexer_fuel=2_000_000)
 
 
 class Masks:
@@ -40,23 +40,26 @@ class Masks:
         self._grammars: dict[tuple[str, ...], CallGrammar] = {}
         self._grounded: dict[tuple[tuple[str, ...], tuple[str, ...]], CallGrammar] = {}
 
-    def mask(self, specs: Sequence[ToolSpec], lines: Sequence[str] = ()) -> CallMask | None:
+    def mask(self, specs: Sequence[ToolSpec], seen: Seen | None = None) -> CallMask | None:
         """Return a mask for one step; None where there are no tools, or calls have no grammar.
 
-        `lines` are what grounded arguments may be taken from; without any, a tool that needs
-        some cannot be called.
+        Grounded arguments are taken from what was `seen`; with nothing, no tool that has some can
+        be called.
         """
+        if self._frame is None:
+            return None
         grounded = {spec.name for spec in specs if grounded_keys(spec)}
+        lines = seen.lines() if seen and grounded else ()
         if not lines:
             specs = [spec for spec in specs if spec.name not in grounded]
-        if self._frame is None or not specs:
+        if not specs:
             return None
         names = tuple(spec.name for spec in specs)
         if grounded.isdisjoint(names):
             if names not in self._grammars:
                 self._grammars[names] = CallGrammar(self._frame, specs)
             return CallMask(self._grammars[names])
-        key = (names, tuple(lines))
+        key = (names, lines)
         if key not in self._grounded:
             if len(self._grounded) >= MAX_GROUNDED:
                 del self._grounded[next(iter(self._grounded))]
@@ -173,7 +176,11 @@ class CallMask:
         return self._words
 
     def allows(self, token_id: int) -> bool:
-        """Whether a token may come next; far cheaper than `words`."""
+        """Whether a token may come next; far cheaper than `words`.
+
+        Where the grammar leaves one text only, `words` allows the tokens in which a tokenizer
+        writes it, and this any others that spell it too.
+        """
         if self._matcher is None:
             return True
         is_known = token_id < self._renderer.num_tokens  # a model may have rows for more

@@ -16,7 +16,7 @@ from llmos_kernel.calls import CallRunner, RunCall
 from llmos_kernel.conversation import Letter, Phase, Step
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.dispatch import Dispatcher
-from llmos_kernel.engine.base import CacheUse, Engine
+from llmos_kernel.engine.base import CacheUse, Engine, TokenMask
 from llmos_kernel.errors import StateError
 from llmos_kernel.grammar import Masks
 from llmos_kernel.journal import Journal, JournalEvent
@@ -89,14 +89,14 @@ class Kernel:
         )
         self._trace = Trace(journal, on_event)
         self._signals = Signals(self._trace)
-        self._masks = Masks(renderer)
+        self._masks = Masks(renderer) if engine.takes_masks else None
         self._steps = StepRunner(
             engine,
             renderer,
             self._trace,
             limits=limits,
             on_text=on_text,
-            mask_of=lambda process: self._masks.mask(self._table.granted(process.tools)),
+            mask_of=self._mask,
         )
         run_call = run_call or Dispatcher(self._table.specs, journal.store_blob).run
         self._calls = CallRunner(
@@ -395,6 +395,12 @@ class Kernel:
         self._calls.keep(process, known)
         self._trace.move(process, ProcessState.READY)
         process.failure = process.continued = None
+
+    def _mask(self, process: Process) -> TokenMask | None:
+        """Return a new mask for a step of a process; None where the engine takes none."""
+        if self._masks is None:
+            return None
+        return self._masks.mask(self._table.granted(process.tools), process.conversation.seen)
 
     # One step and its records ---------------------------------------------------
 

@@ -67,7 +67,9 @@ class ProcessMaker:
         )
         first = JournalEvent(0, 0, time.time(), "spawn", birth.body())
         pid = self._journal.add_process(task, self._model, events=[first])
-        talk = Conversation(pid, self._renderer, system_ids, self._table.granted(tools))
+        talk = Conversation(
+            pid, self._renderer, system_ids, self._table.granted(tools), told=birth.told
+        )
         process = _process(pid, task, RecoveredProcess(birth, talk, nice, 0.0))
         return process, replace(first, pid=pid)
 

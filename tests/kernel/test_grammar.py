@@ -74,6 +74,16 @@ def fresh(masks: Masks, specs: Sequence[ToolSpec] = SPECS) -> CallMask:
     return mask
 
 
+def open_id(renderer: Renderer) -> int:
+    assert renderer.call_open_id is not None
+    return renderer.call_open_id
+
+
+def close_id(renderer: Renderer) -> int:
+    assert renderer.call_close_id is not None
+    return renderer.call_close_id
+
+
 def allowed(mask: CallMask) -> np.ndarray | None:
     words = mask.words()
     if words is None:
@@ -85,10 +95,9 @@ def babble(
     mask: CallMask, renderer: Renderer, rng: np.random.Generator, limit: int = 400
 ) -> list[int]:
     """Draw a call at random from all that the mask allows."""
-    assert renderer.call_open_id is not None
-    said = [renderer.call_open_id]
-    mask.accept(renderer.call_open_id)
-    while said[-1] != renderer.call_close_id and len(said) < limit:
+    said = [open_id(renderer)]
+    mask.accept(open_id(renderer))
+    while said[-1] != close_id(renderer) and len(said) < limit:
         choices = allowed(mask)
         assert choices is not None
         assert len(choices)
@@ -102,7 +111,7 @@ def test_every_call_that_random_tokens_close_is_valid(masks: Masks, renderer: Re
     closed: dict[str, int] = {}
     for _ in range(300):
         said = babble(fresh(masks), renderer, rng)
-        if said[-1] == renderer.call_close_id:
+        if said[-1] == close_id(renderer):
             trap = parsed(renderer, said)
             Draft202012Validator(SCHEMAS[trap.name]).validate(dict(trap.arguments))
             closed[trap.name] = closed.get(trap.name, 0) + 1
@@ -123,14 +132,14 @@ def test_no_control_token_is_allowed_inside_a_call_but_the_closing_one_at_its_en
 ) -> None:
     body = '{"name":"scalars","arguments":{"text":"<tool_call>","count":7,"is_on":true}}'
     mask = fresh(masks)
-    mask.accept(renderer.call_open_id)
+    mask.accept(open_id(renderer))
     for token_id in renderer.content_ids(body):
         choices = allowed(mask)
         assert choices is not None
         assert token_id in choices
         assert not renderer.control_ids & set(choices.tolist())
         mask.accept(token_id)
-    assert allowed(mask).tolist() == [renderer.call_close_id]  # pyright: ignore
+    assert allowed(mask).tolist() == [close_id(renderer)]  # pyright: ignore
 
 
 def test_text_is_free_before_and_after_a_call(masks: Masks, renderer: Renderer) -> None:
@@ -138,11 +147,11 @@ def test_text_is_free_before_and_after_a_call(masks: Masks, renderer: Renderer) 
     for token_id in renderer.content_ids("Let me see: "):
         assert mask.words() is None
         mask.accept(token_id)
-    mask.accept(renderer.call_open_id)
+    mask.accept(open_id(renderer))
     assert mask.words() is not None
     for token_id in renderer.content_ids('{"name":"nothing","arguments":{}}'):
         mask.accept(token_id)
-    mask.accept(renderer.call_close_id)
+    mask.accept(close_id(renderer))
     assert mask.words() is None
 
 
@@ -158,7 +167,7 @@ def test_text_is_free_before_and_after_a_call(masks: Masks, renderer: Renderer) 
 )
 def test_what_no_tool_takes_cannot_be_said(masks: Masks, renderer: Renderer, body: str) -> None:
     mask = fresh(masks)
-    mask.accept(renderer.call_open_id)
+    mask.accept(open_id(renderer))
     for token_id in renderer.content_ids(body):
         choices = allowed(mask)
         assert choices is not None
@@ -171,7 +180,7 @@ def test_what_no_tool_takes_cannot_be_said(masks: Masks, renderer: Renderer, bod
 def test_a_schema_that_cannot_be_compiled_admits_any_object(renderer: Renderer) -> None:
     odd = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
     mask = fresh(Masks(renderer), [ToolSpec("odd", "A tool.", odd)])
-    mask.accept(renderer.call_open_id)
+    mask.accept(open_id(renderer))
     body = json.dumps({"name": "odd", "arguments": {"b": [1]}}, separators=(",", ":"))
     for token_id in renderer.content_ids(body):
         choices = allowed(mask)
@@ -212,10 +221,10 @@ def test_a_matcher_serves_one_call_after_the_other_and_is_dropped_after_an_error
     whole = renderer.content_ids('{"name":"nothing","arguments":{}}')
     for said in (whole, whole, whole[:3], [*whole, whole[0]], whole):
         mask = fresh(masks)
-        for token_id in [renderer.call_open_id, *said, renderer.call_close_id]:
+        for token_id in [open_id(renderer), *said, close_id(renderer)]:
             mask.accept(token_id)
     mask = fresh(masks)
-    mask.accept(renderer.call_open_id)
+    mask.accept(open_id(renderer))
     for token_id in whole:
         choices = allowed(mask)
         assert choices is not None

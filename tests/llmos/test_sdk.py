@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from llmos import CallContext, Effect, Output, RetryCall, ToolFailed, tool
-from llmos.sdk import tools_of
+from llmos.sdk import Grounded, tools_of
 from llmos_kernel.abi import ALL_EFFECTS
 from llmos_kernel.errors import ConfigError
 
@@ -44,6 +44,22 @@ def test_the_schema_comes_from_hints_and_docstring() -> None:
         },
         "required": ["city"],
         "additionalProperties": False,
+    }
+
+
+def test_an_argument_can_be_grounded() -> None:
+    @tool
+    def fetch(url: Grounded, also: Grounded | None = None) -> str:
+        """Fetch a page.
+
+        Args:
+            url: the address
+        """
+        return url
+
+    assert fetch.spec.parameters["properties"] == {
+        "url": {"type": "string", "description": "the address", "x-grounded": True},
+        "also": {"type": "string", "x-grounded": True},
     }
 
 

@@ -34,6 +34,8 @@ DEFAULT_CONTEXT = 32_768
 class TransformersEngine:
     """A model of transformers as an engine. Close it once; it then accepts no request."""
 
+    takes_masks = True
+
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config.get_text_config()
         self.context_length = int(getattr(config, "max_position_embeddings", 0) or DEFAULT_CONTEXT)

@@ -102,7 +102,7 @@ def opened(renderer: Renderer, mask: CallMask) -> list[int]:
     """Let a step come to the opening of a call; return what was said."""
     said = [i for i, meaning in renderer.marks.items() if meaning is Mark.END_THINK]
     said = said if renderer.thinks_first else []
-    if not renderer.dialect.has_headers:
+    if renderer.call_open_id is not None:
         before, _, _ = renderer.dialect.call.open.partition(renderer.literal(renderer.call_open_id))
         said = [*said, *renderer.content_ids(before), renderer.call_open_id]
     for token_id in said:
@@ -146,7 +146,7 @@ def test_every_call_that_a_random_walk_closes_is_valid(dialect: Dialect) -> None
     closed: dict[str, int] = {}
     for index in range(NUM_WALKS):
         spec = SPECS[index % len(SPECS)]
-        mask = masks.mask([spec], seen.lines())
+        mask = masks.mask([spec], seen)
         assert mask is not None
         for event in called(renderer, walk(renderer, mask, rng)):
             assert isinstance(event, Trap), event
@@ -158,3 +158,28 @@ def test_every_call_that_a_random_walk_closes_is_valid(dialect: Dialect) -> None
             closed[event.name] = closed.get(event.name, 0) + 1
     assert set(closed) == set(SCHEMAS), closed
     assert sum(closed.values()) > NUM_WALKS / 10, closed
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_no_model_is_shown_the_keyword_of_grounding(dialect: Dialect) -> None:
+    text = {"type": "string"}
+    shown = [
+        conftest.renderer_of(dialect).system_ids(
+            "Be brief.", [ToolSpec("f", "", {"type": "object", "properties": {"text": schema}})]
+        )
+        for schema in (text, {**text, "x-grounded": True})
+    ]
+    assert shown[0] == shown[1]
+
+
+def test_a_thought_opens_no_call() -> None:
+    renderer = conftest.renderer_of(next(d for d in DIALECTS if d.name == "qwen3.5"))
+    mask = Masks(renderer).mask(SPECS)
+    assert mask is not None
+    assert renderer.thinks_first
+    assert renderer.call_open_id is not None
+    mask.accept(renderer.call_open_id)
+    assert mask.words() is None
+    for token_id in (renderer.control_id("</think>"), renderer.call_open_id):
+        mask.accept(token_id)
+    assert mask.words() is not None

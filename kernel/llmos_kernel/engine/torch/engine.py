@@ -72,6 +72,8 @@ class Work:
 class TorchEngine:
     """The in-process engine. Close it once; it then accepts no request."""
 
+    takes_masks = True
+
     def __init__(
         self,
         config: DecoderConfig,
