@@ -174,17 +174,20 @@ class Conversation:
 
     def _pending(self, trap: Trap | Malformed) -> PendingCall:
         """Return a call with where its grounded arguments come from; malformed without that."""
+        call_id = self._next_call_id()
+        if isinstance(trap, Malformed):
+            return PendingCall(call_id, trap)
         origins: dict[str, Label] = {}
-        spec = next((spec for spec in self._specs if spec.name == _name(trap)), None)
-        for key in grounded_keys(spec) if spec and isinstance(trap, Trap) else ():
-            value = trap.arguments.get(key) if isinstance(trap, Trap) else None
+        spec = next((spec for spec in self._specs if spec.name == trap.name), None)
+        for key in grounded_keys(spec) if spec else ():
+            value = trap.arguments.get(key)
             if not isinstance(value, str):
                 continue  # left out, or what the schema refuses
             origin = self.seen.origin(value)
             if origin is None:
-                return PendingCall(self._next_call_id(), _ungrounded(trap, key, value))
+                return PendingCall(call_id, _ungrounded(trap, key, value))
             origins[key] = origin
-        return PendingCall(self._next_call_id(), trap, origins)
+        return PendingCall(call_id, trap, origins)
 
     def _next_call_id(self) -> str:
         self.num_calls += 1

@@ -142,18 +142,21 @@ class CallGrammar:
         self.renderer = frame.renderer
         self._tokenizer = frame.tokenizer
         self._grammar = LLMatcher.grammar_from_lark(frame.grammar(specs, lines))
-        self._unused: list[LLMatcher] = []
+        self._first: LLMatcher | None = None
 
-    def take_matcher(self) -> LLMatcher:
-        """Return a matcher at the beginning of a call; one that was given back is quicker."""
-        if self._unused:
-            return self._unused.pop()
-        return LLMatcher(self._tokenizer, self._grammar, limits=LIMITS)
+    def matcher(self) -> LLMatcher:
+        """Return a matcher at the beginning of a call.
 
-    def give_back(self, matcher: LLMatcher) -> None:
-        """Keep a matcher for the next call: what its lexer has learned stays with it."""
-        if matcher.reset() and not matcher.is_error():
-            self._unused.append(matcher)
+        To compile one takes milliseconds, to copy it microseconds; the copies share what their
+        lexer has learned, so that later calls are quicker.
+        """
+        if self._first is None:
+            self._first = LLMatcher(self._tokenizer, self._grammar, limits=LIMITS)
+        return self._first.deep_copy()
+
+    def forget(self) -> None:
+        """Compile anew for the next call: what is shared may be what failed."""
+        self._first = None
 
 
 class CallMask:
@@ -165,7 +168,7 @@ class CallMask:
         self._is_thinking = self._renderer.thinks_first
         self._last_id: int | None = None
         has_headers = self._renderer.dialect.has_headers
-        self._matcher = grammar.take_matcher() if has_headers else None
+        self._matcher = grammar.matcher() if has_headers else None
         self._words = np.zeros(-(-self._renderer.num_tokens // BITS), np.int32)
 
     def words(self) -> NDArray[np.int32] | None:
@@ -189,13 +192,13 @@ class CallMask:
     def accept(self, token_id: int) -> None:
         """Take notice of the token that was chosen."""
         if self._matcher is not None:
-            self._matcher.consume_token(token_id)
-            if not self._matcher.is_accepting() and not self._matcher.is_error():
+            if not self._matcher.consume_token(token_id):
+                self._grammar.forget()
+            elif not self._matcher.is_accepting():
                 return
-            self._grammar.give_back(self._matcher)
             self._matcher = None
         if token_id in self._renderer.marks and self._opens(token_id):
-            self._matcher = self._grammar.take_matcher()
+            self._matcher = self._grammar.matcher()
         self._last_id = token_id
 
     def _opens(self, token_id: int) -> bool:

@@ -214,7 +214,7 @@ def test_what_frames_a_call_beside_its_control_tokens_is_part_of_the_grammar() -
     assert mask.words() is None
 
 
-def test_a_matcher_serves_one_call_after_the_other_and_is_dropped_after_an_error(
+def test_a_call_is_masked_as_the_first_was_however_those_before_it_ended(
     renderer: Renderer,
 ) -> None:
     masks = Masks(renderer)

@@ -154,7 +154,7 @@ def test_every_call_that_a_random_walk_closes_is_valid(dialect: Dialect) -> None
             Draft202012Validator(SCHEMAS[event.name]).validate(dict(event.arguments))
             if event.name == "seen":
                 for key in {"span", "other"} & set(event.arguments):
-                    assert seen.origin(event.arguments[key]) is not None, event.arguments
+                    assert seen.origin(str(event.arguments[key])) is not None, event.arguments
             closed[event.name] = closed.get(event.name, 0) + 1
     assert set(closed) == set(SCHEMAS), closed
     assert sum(closed.values()) > NUM_WALKS / 10, closed
@@ -162,7 +162,7 @@ def test_every_call_that_a_random_walk_closes_is_valid(dialect: Dialect) -> None
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_no_model_is_shown_the_keyword_of_grounding(dialect: Dialect) -> None:
-    text = {"type": "string"}
+    text: dict[str, Any] = {"type": "string"}
     shown = [
         conftest.renderer_of(dialect).system_ids(
             "Be brief.", [ToolSpec("f", "", {"type": "object", "properties": {"text": schema}})]

@@ -49,7 +49,9 @@ class JsonArrayCodec:
         id_ = f"({CALL_ID})?" if self.has_id else ""
         call = rules.rule(either(f'{json_call(rules, spec)} {id_} "}}"' for spec in specs))
         opening = rules.text(f"{self.word}[")
-        return f'{opening} {call} (", " {call})* "]"'
+        return (
+            f'" "? {opening} {call} (", " {call})* "]"'  # SentencePiece's first words have blanks
+        )
 
 
 def call_id(index: int) -> str:
