@@ -144,19 +144,18 @@ class CallGrammar:
         self._grammar = LLMatcher.grammar_from_lark(frame.grammar(specs, lines))
         self._first: LLMatcher | None = None
 
-    def matcher(self) -> LLMatcher:
-        """Return a matcher at the beginning of a call.
+    def matcher(self, said: Sequence[int] = (), *, is_new: bool = False) -> LLMatcher | None:
+        """Return a matcher behind what was said of a call; None where that cannot be followed.
 
         To compile one takes milliseconds, to copy it microseconds; the copies share what their
-        lexer has learned, so that later calls are quicker.
+        lexer has learned, so that later calls are quicker. What it has learned may become too
+        much: then a new one is compiled.
         """
-        if self._first is None:
-            self._first = LLMatcher(self._tokenizer, self._grammar, limits=LIMITS)
-        return self._first.deep_copy()
-
-    def forget(self) -> None:
-        """Compile anew for the next call: what is shared may be what failed."""
-        self._first = None
+        if self._first is None or is_new:
+            self._first = LLMatcher(self._tokenizer, self._grammar, log_level=0, limits=LIMITS)
+        matcher = self._first.deep_copy()
+        is_followed = matcher.consume_tokens(list(said)) and not matcher.is_error()
+        return matcher if is_followed else None
 
 
 class CallMask:
@@ -169,10 +168,17 @@ class CallMask:
         self._last_id: int | None = None
         has_headers = self._renderer.dialect.has_headers
         self._matcher = grammar.matcher() if has_headers else None
+        self._said: list[int] = []  # of the call that is open
         self._words = np.zeros(-(-self._renderer.num_tokens // BITS), np.int32)
 
     def words(self) -> NDArray[np.int32] | None:
         """Return what may come next: bit i % 32 of word i // 32 for token i; None for anything."""
+        if self._matcher is None:
+            return None
+        self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
+        if not self._matcher.is_error():
+            return self._words
+        self._matcher = self._grammar.matcher(self._said, is_new=True)
         if self._matcher is None:
             return None
         self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
@@ -192,11 +198,13 @@ class CallMask:
     def accept(self, token_id: int) -> None:
         """Take notice of the token that was chosen."""
         if self._matcher is not None:
+            self._said.append(token_id)
             if not self._matcher.consume_token(token_id):
-                self._grammar.forget()
-            elif not self._matcher.is_accepting():
+                self._matcher = self._grammar.matcher(self._said, is_new=True)
+            if self._matcher is not None and not self._matcher.is_accepting():
                 return
             self._matcher = None
+            self._said.clear()
         if token_id in self._renderer.marks and self._opens(token_id):
             self._matcher = self._grammar.matcher()
         self._last_id = token_id

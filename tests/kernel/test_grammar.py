@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from llguidance import LLParserLimits
 from tokenizers import Tokenizer
 
+from llmos_kernel import grammar
 from llmos_kernel.abi import Message, Role, ToolCall, ToolSpec
 from llmos_kernel.dialects.families import DIALECTS
 from llmos_kernel.dialects.renderer import Renderer
@@ -230,3 +232,28 @@ def test_a_call_is_masked_as_the_first_was_however_those_before_it_ended(
         assert choices is not None
         assert token_id in choices
         mask.accept(token_id)
+
+
+def test_a_lexer_that_has_learned_too_much_is_made_anew_in_the_middle_of_a_call(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grammar, "LIMITS", LLParserLimits(max_lexer_states=300))
+    masks, rng, closed = Masks(renderer), np.random.default_rng(3), 0
+    for _ in range(60):
+        said = babble(fresh(masks), renderer, rng, limit=60)
+        if said[-1] == renderer.call_close_id:
+            Draft202012Validator(SCHEMAS[parsed(renderer, said).name]).validate(
+                dict(parsed(renderer, said).arguments)
+            )
+            closed += 1
+    assert closed > 10
+
+
+def test_a_grammar_that_is_too_large_leaves_calls_free(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grammar, "LIMITS", LLParserLimits(max_grammar_size=10))
+    mask = fresh(Masks(renderer))
+    mask.accept(open_id(renderer))
+    assert mask.words() is None
+    assert mask.allows(renderer.content_ids("x")[0])

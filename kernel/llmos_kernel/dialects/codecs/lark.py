@@ -19,6 +19,7 @@ FIRST_MARK = 0xDC00
 MARKS = re.compile("([\udc00-\udfff])")
 ANY_TEXT = "/(?s:.*)/"
 QUOTE = r'"\""'
+MAX_COUNTED = 1_000
 LINE_END = "\x1e"  # stands between lines, in no span
 
 
@@ -92,10 +93,16 @@ class Rules:
         options = {"whitespace_flexible": False, "item_separator": item, "key_separator": key}
         return self.rule(f"%json {json.dumps({**schema, 'x-guidance': options})}")
 
-    def span(self, escape: Callable[[str], str]) -> str:
-        """Return a lexeme for a span of what has been seen, word by word, as `escape` writes it."""
+    def span(self, escape: Callable[[str], str], *, without: Sequence[str] = ()) -> str:
+        """Return a lexeme for a span of what has been seen, word by word, as `escape` writes it.
+
+        No span holds one of `without`.
+        """
+        lines: Iterable[str] = self._lines
+        for delimiter in without:
+            lines = [part for line in lines for part in line.split(delimiter)]
         parts: list[str] = []
-        for line in dict.fromkeys(self._lines):
+        for line in dict.fromkeys(lines):
             parts += [*map(escape, chunks(line)), LINE_END]
         span = self.terminal(f"%regex {json.dumps({'substring_chunks': parts})}")
         return self.terminal(rf"{span} & /[^\x1e]*\w[^\x1e]*/")
@@ -151,10 +158,35 @@ def either(expressions: Iterable[str]) -> str:
 
 
 def characters(schema: Mapping[str, Any], unit: str = "(?s:.)") -> str:
-    """Return a regular expression for as many units as a schema wants of a string."""
-    lower, upper = schema.get("minLength", 0), schema.get("maxLength", "")
-    count = "*" if (lower, upper) == (0, "") else f"{{{lower},{upper}}}"
-    return f"/{unit}{count}/"
+    """Return a regular expression for as many units as a schema wants of a string.
+
+    A length past MAX_COUNTED, which would cost too much, is left to the check after the call.
+    """
+    lower, upper = schema.get("minLength", 0), schema.get("maxLength", MAX_COUNTED + 1)
+    lower, upper = min(lower, MAX_COUNTED), upper if upper <= MAX_COUNTED else ""
+    return ANY_TEXT if (lower, upper, unit) == (0, "", "(?s:.)") else f"/{unit}{{{lower},{upper}}}/"
+
+
+def text_without(delimiters: Sequence[str]) -> str:
+    """Return a regular expression for text that holds none of these.
+
+    Each begins with `<` and holds no other. What begins as one and goes on otherwise is text;
+    as long as it does not, another `<` may follow.
+    """
+    followers: dict[str, str] = {}
+    for delimiter in delimiters:
+        for end in range(1, len(delimiter)):
+            begun = delimiter[:end]
+            followers[begun] = followers.get(begun, "") + delimiter[end]
+    begun = f"({'|'.join(map(_escaped, followers))})"
+    broken = "|".join(
+        f"{_escaped(begun)}[^<{_escaped(next_)}]" for begun, next_ in followers.items()
+    )
+    return f"([^<]|{begun}*({broken}))*{begun}*"
+
+
+def _escaped(text: str) -> str:
+    return re.escape(text).replace("/", r"\/")
 
 
 def sequence(rules: Rules, members: Sequence[tuple[str, bool]], separator: str) -> str:

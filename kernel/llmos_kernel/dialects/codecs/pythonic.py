@@ -181,6 +181,9 @@ class PythonicCodec:
                 return '("True" | "False")'
             case "null":
                 return '"None"'
+            case None if self.quotes == "single":
+                text = self._grammar_of_branch(rules, {"type": "string"})
+                return either([text, rules.json(branch)])
             case _:
                 return rules.json(branch)
 

@@ -8,7 +8,6 @@ and opens another, well formed: text cannot tell it from the model's own; policy
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,6 +31,7 @@ from llmos_kernel.dialects.codecs.lark import (
     either,
     quoted,
     sequence,
+    text_without,
 )
 from llmos_kernel.dialects.codecs.schemas import (
     Argument,
@@ -226,7 +226,8 @@ class XmlCodec:
     def _grammars_of_values(self, rules: Rules, argument: Argument) -> list[tuple[str, str]]:
         """Return, for each way to write a value, the type attribute and an expression."""
         if argument.is_grounded:
-            return [(self._type_attribute(""), self._ended(rules, rules.span(str)))]
+            span = rules.span(str, without=self._text_delimiters())
+            return [(self._type_attribute(""), self._ended(rules, span))]
         found = argument.branches
         texts = [branch for branch in found if is_text(branch)]
         others = [branch for branch in found if not is_text(branch)]
@@ -242,7 +243,7 @@ class XmlCodec:
 
     def _grammar_of_text(self, rules: Rules, branch: Schema) -> str:
         if "enum" not in branch:
-            return self._ended(rules, characters(branch))
+            return self._ended(rules, self._text_of(branch))
         known = [value for value in branch["enum"] if isinstance(value, str)]
         return f"{either(map(rules.text, known))} {rules.text(self.pad + self.value_end)}"
 
@@ -255,27 +256,29 @@ class XmlCodec:
             case "null" if self.scalars == "python":
                 return '"None"'
             case _:
-                return rules.json(branch, text_pattern=self._text_pattern())
+                delimiters = self._text_delimiters()
+                pattern = f"^{text_without(delimiters)}$" if delimiters else ""
+                return rules.json(branch, text_pattern=pattern)
 
     def _ended(self, rules: Rules, text: str) -> str:
         """Return an expression for text up to and with the end of its value.
 
-        Before a control token it is what it is; before text it holds no delimiter.
+        Text before a control token may be any; before text it has to have no delimiter.
         """
         before, control, after = self._divided(self.pad + self.value_end)
         end = quoted(before) if before else ""
         if control:
             return f"{rules.terminal(f'{text} {end}')} {rules.text(control + after)}"
-        inner = [f"({ANY_TEXT} {quoted(d)} {ANY_TEXT})" for d in self._text_delimiters()]
-        inner.remove(f"({ANY_TEXT} {quoted(self.value_end)} {ANY_TEXT})")
-        inner.append(f"({ANY_TEXT} {quoted(self.value_end)} /(?s:.+)/)")
-        return rules.shortest(" & ".join([f"({text} {end})", *(f"~{each}" for each in inner)]))
+        return rules.shortest(f"{text} {end}")
 
-    def _text_pattern(self) -> str:
-        """Return a pattern for strings within JSON in which no delimiter of text begins."""
+    def _text_of(self, branch: Schema) -> str:
+        """Return an expression for text of the lengths that a schema wants."""
         delimiters = self._text_delimiters()
-        begun = "".join(sorted({re.escape(d[1]) for d in delimiters}))
-        return f"^([^<]|<[^<{begun}])*$" if delimiters else ""
+        counted = characters(branch)
+        if not delimiters:
+            return counted
+        text = f"/{text_without(delimiters)}/"
+        return text if counted == ANY_TEXT else f"({counted} & {text})"
 
     def _divided(self, text: str) -> tuple[str, str, str]:
         """Return what stands before the first mark, the mark, and what follows it."""
