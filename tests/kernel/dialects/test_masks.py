@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from llmos_kernel.abi import Label, ToolSpec
+from llmos_kernel.abi import Label, Message, Role, ToolCall, ToolSpec
 from llmos_kernel.dialects.dialect import Dialect
 from llmos_kernel.dialects.families import DIALECTS
 from llmos_kernel.dialects.renderer import Mark, Renderer
@@ -158,6 +158,50 @@ def test_every_call_that_a_random_walk_closes_is_valid(dialect: Dialect) -> None
             closed[event.name] = closed.get(event.name, 0) + 1
     assert set(closed) == set(SCHEMAS), closed
     assert sum(closed.values()) > NUM_WALKS / 10, closed
+
+
+ODD: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"a": {"type": "string"}}, {"a": "x </div> <b> \"q\" 'z' \\ \n end"}),
+    ({}, {}),
+    ({"a": {"type": "array"}}, {"a": [1, "x"]}),
+    ({"a": {"type": "object"}}, {"a": {}}),
+    ({"a": {}}, {"a": "x"}),
+    ({"a": {"type": ["integer", "null"]}, "b": {"type": "integer"}}, {"a": None, "b": -3}),
+    ({"a": {"type": "string", "pattern": "^[a-z]+$"}}, {"a": "abc"}),
+    ({"a": {"type": "string", "maxLength": 20_000}}, {"a": "hello"}),
+    ({"a": {"type": "string", "not": {"const": "x"}}}, {"a": "hello"}),
+    ({"a": {"allOf": [{"type": "string"}]}}, {"a": "hello"}),
+    ({"a": {"const": "x/y"}}, {"a": "x/y"}),
+    ({"a": {"$ref": "#/$defs/tree"}}, {"a": {"n": {"v": 2}, "v": 1}}),
+    ({"a": {"type": "array", "items": {"type": "string"}}}, {"a": ["t", "</b>\n"]}),
+]
+TREE = {
+    "type": "object",
+    "properties": {"n": {"$ref": "#/$defs/tree"}, "v": {"type": "integer"}},
+}
+
+
+@pytest.mark.parametrize("dialect", MASKED, ids=lambda dialect: dialect.name)
+def test_calls_to_tools_of_any_schema_can_be_said_as_they_are_written(dialect: Dialect) -> None:
+    renderer = conftest.renderer_of(dialect)
+    specs = [
+        ToolSpec(
+            f"tool-{index}",
+            "",
+            {"type": "object", "properties": properties, "$defs": {"tree": TREE}},
+        )
+        for index, (properties, _) in enumerate(ODD)
+    ]
+    masks = Masks(renderer)
+    for spec, (_, arguments) in zip(specs, ODD, strict=True):
+        mask = masks.mask(specs)
+        assert mask is not None
+        message = Message(Role.ASSISTANT, calls=(ToolCall("", spec.name, arguments),))
+        thoughts = [renderer.control_id(dialect.thought.close)] if renderer.thinks_first else []
+        for token_id in [*thoughts, *renderer.assistant_ids(message)]:
+            assert mask.allows(token_id), (spec.name, token_id)
+            mask.accept(token_id)
+        assert mask.words() is None or dialect.call.close == ""
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)

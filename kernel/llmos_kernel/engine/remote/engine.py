@@ -121,13 +121,13 @@ class RemoteEngine:
         return body
 
     def _tools(self, conversation: Conversation) -> list[dict[str, Any]]:
-        """Return the tools, marked where the server then holds the model to their schemas."""
+        """Return the tools, marked where the server then holds the model to their schemas.
+
+        Those without arguments are not: held to an empty object, some models never close it.
+        """
         if not self.probed.takes_strict:
             return conversation.tools
-        return [
-            {**tool, "function": {**tool["function"], "strict": True}}
-            for tool in conversation.tools
-        ]
+        return [_strict(tool) for tool in conversation.tools]
 
     def _read(self, reader: ReplyReader, event: dict[str, Any]) -> list[int]:
         try:
@@ -158,6 +158,13 @@ class RemoteEngine:
 
     def close(self) -> None:
         self._is_closed = True
+
+
+def _strict(tool: dict[str, Any]) -> dict[str, Any]:
+    function: dict[str, Any] = tool["function"]
+    if not function["parameters"].get("properties"):
+        return tool
+    return {**tool, "function": {**function, "strict": True}}
 
 
 async def _until(ids: AsyncIterator[int], deadline: float | None) -> AsyncGenerator[int]:
