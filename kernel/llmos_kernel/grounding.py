@@ -22,6 +22,8 @@ MAX_CHARS = 16_000
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff"
 CHUNK = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|\W")
 JOINT = "\n"
+# What ends a line: any control character, none of which a span may hold.
+LINE_ENDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def chunks(line: str) -> list[str]:
@@ -66,7 +68,7 @@ class Seen:
 
     def lines(self) -> tuple[str, ...]:
         """Return the lines that hold a word, each once."""
-        lines = (line.strip() for piece in self._pieces for line in piece.text.splitlines())
+        lines = (line.strip() for piece in self._pieces for line in LINE_ENDS.split(piece.text))
         return tuple(dict.fromkeys(line for line in lines if _has_word(line)))
 
     def origin(self, span: str) -> Label | None:
@@ -91,7 +93,7 @@ def _holds(piece: Piece, span: str) -> bool:
 
 
 def _lines_with(text: str, span: str) -> Iterator[str]:
-    return (line for line in text.splitlines() if span in line)
+    return (line for line in LINE_ENDS.split(text) if span in line)
 
 
 def _bounded(line: str) -> str:

@@ -57,10 +57,10 @@ def test_whole_words_of_a_line_are_grounded(span: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "span", ["exam", "ttps://example.org", "", " ", "://", "two\nlines", "lines go"]
+    "span", ["exam", "ttps://example.org", "", " ", "://", "two\nlines", "lines go", "a\tb"]
 )
 def test_parts_of_words_no_words_and_what_spans_lines_are_not(span: str) -> None:
-    seen = seen_of(("https://example.org two\nlines", Label.TRUSTED), ("go", Label.TRUSTED))
+    seen = seen_of(("https://example.org two\nlines a\tb", Label.TRUSTED), ("go", Label.TRUSTED))
     assert seen.origin(span) is None
 
 

@@ -22,7 +22,7 @@ from . import conftest
 NUM_WALKS = 200
 MAX_TOKENS = 320
 MASKED = [dialect for dialect in DIALECTS if not dialect.is_text_framed]
-LINES = ("see https://example.org/a?b=1 or 'Anna's' \"café\" </parameter> 東京", "one more")
+LINES = ("see https://example.org/a?b=1 or 'Anna's' \"café\" </parameter> 東京", "one\tmore")
 SCHEMAS: dict[str, dict[str, Any]] = {
     "nothing": {"type": "object", "properties": {}, "additionalProperties": False},
     "scalars": {

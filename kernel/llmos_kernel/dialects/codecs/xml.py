@@ -249,7 +249,7 @@ class XmlCodec:
 
     def _grammar_of_other(self, rules: Rules, branch: Schema) -> str:
         if "enum" in branch:
-            return either(rules.text(self._text("", value)) for value in branch["enum"])
+            return either(rules.text(self._spelled(value)) for value in branch["enum"])
         match branch.get("type"):
             case "boolean" if self.scalars == "python":
                 return '("True" | "False")'
@@ -313,12 +313,7 @@ class XmlCodec:
         return f'" string="{str(isinstance(value, str)).lower()}' if self.says_type else ""
 
     def _text(self, key: str, value: Any) -> str:
-        if isinstance(value, str):
-            text = value
-        elif self.scalars == "python" and (value is None or isinstance(value, bool)):
-            text = str(value)
-        else:
-            text = dump(value)
+        text = self._spelled(value)
         for delimiter in self._text_delimiters():
             if delimiter in text:
                 raise ModelError(
@@ -326,6 +321,12 @@ class XmlCodec:
                     "cannot tell from its own tags; use a model whose tags are control tokens"
                 )
         return text
+
+    def _spelled(self, value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        is_scalar = value is None or isinstance(value, bool)
+        return str(value) if is_scalar and self.scalars == "python" else dump(value)
 
     def _pieces(self, text: str) -> Pieces:
         """Split at marks and put the control literals in their place."""
