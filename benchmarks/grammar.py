@@ -24,7 +24,8 @@ FREE = "without masks"
 METHOD = f"""
 Milliseconds a step over {NUM_STEPS} steps of the embedded model in {TIMED_DTYPE} after contexts of
 {NUM_CONTEXT} tokens, one compute thread; with masks, every sequence writes the arguments of a call
-to one of two tools in each of the steps.
+to one of two tools in each of the steps. It did not choose to make that call: three in ten of its
+best tokens are not allowed, far more than in use.
 """
 
 
