@@ -20,6 +20,7 @@ from contextlib import contextmanager
 
 from llmos.sdk import CallContext, Effect, Output, ToolFailed, tool
 from llmos_tools.files.beneath import FOLDER, make_folders, open_beneath
+from llmos_tools.files.pages import BLOB, read_page
 
 MOST_BYTES = 1_000_000
 HEAD_BYTES = 100_000
@@ -37,6 +38,8 @@ def read_file(path: str, context: CallContext) -> str:
     Args:
         path: the file
     """
+    if path.startswith(BLOB):
+        return read_page(path, context)
     parts = _parts(path)
     with _workspace(context) as folder, _explained(path, lambda: _no_file(folder, path, parts)):
         return _read(folder, path, parts)
