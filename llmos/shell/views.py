@@ -10,7 +10,7 @@ from rich.table import Table
 
 from llmos.boot import describe_model, load_model
 from llmos.config import explained_settings, load_settings
-from llmos.plugins import discover_tools
+from llmos.plugins import installed_tools
 from llmos.shell.progress import console as stderr_console
 from llmos.shell.progress import working
 from llmos_kernel.syscalls import SyscallTable
@@ -21,9 +21,7 @@ console = Console(highlight=False)
 def print_tools(*, as_json: bool) -> None:
     """Print the installed tools and where each comes from."""
     settings = load_settings()
-    table = SyscallTable(
-        discover_tools(disabled=settings.tools.disabled, report=stderr_console.print)
-    )
+    table = SyscallTable(installed_tools(settings.tools, stderr_console.print))
     rows: list[dict[str, Any]] = [
         {
             "name": spec.name,

@@ -28,7 +28,9 @@ def page(name: str, context: CallContext) -> str:
 
 def system_of(make_system: Make, says: Make, calls: Make, *bodies: tuple[str, JsonObject]) -> Any:
     tools: list[FunctionTool] = [lines, page, read_file]
-    return make_system([*(calls(body) for body in bodies), says("Done.")], *tools)
+    return make_system(
+        [*(calls(body) for body in bodies), says("Done.")], *tools, context_length=1 << 20
+    )
 
 
 async def told(system: Any) -> list[str]:

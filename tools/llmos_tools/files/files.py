@@ -31,7 +31,7 @@ TEMPORARY = re.compile(r"\.llmos-[0-9a-f]{16}\.tmp")
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 
 
-@tool(effects=(), is_repeatable=True)
+@tool(effects=(), is_repeatable=True, max_concurrent=None)
 def read_file(path: str, context: CallContext) -> str:
     """Read a file of the workspace.
 
@@ -45,7 +45,7 @@ def read_file(path: str, context: CallContext) -> str:
         return _read(folder, path, parts)
 
 
-@tool(effects={Effect.FILES}, is_repeatable=True)
+@tool(effects={Effect.FILES}, is_repeatable=True, max_concurrent=None)
 def write_file(path: str, content: str, context: CallContext) -> Output:
     """Write text to a file of the workspace.
 
@@ -69,7 +69,7 @@ def write_file(path: str, content: str, context: CallContext) -> Output:
     return Output("saved", files=("/".join(parts),))
 
 
-@tool(effects=(), is_repeatable=True)
+@tool(effects=(), is_repeatable=True, max_concurrent=None)
 def list_files(context: CallContext, path: str | None = None) -> str:
     """List the files of the workspace.
 
