@@ -48,6 +48,10 @@ __all__ = [
 Function = Callable[..., Any]
 
 
+class ToolBusy(ToolFailed):
+    """A plain function is still at work on a call that was given up."""
+
+
 class FunctionTool:
     """A function as a tool. Calling it calls the function, so that it is tested as one.
 
@@ -92,7 +96,7 @@ class FunctionTool:
     async def _call_in_thread(self, work: Callable[[], Output]) -> Output:
         self._given_up = {thread for thread in self._given_up if thread.is_alive()}
         if self._given_up:
-            raise ToolFailed(f"{self.spec.name} is still busy with a call that was given up")
+            raise ToolBusy(f"{self.spec.name} is still busy with a call that was given up")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Output] = loop.create_future()
 
