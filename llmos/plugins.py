@@ -7,13 +7,14 @@ the sandbox, unless the user trusts its content.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from llmos.config import ToolSettings, tools_folder
 from llmos.sdk import tools_in, tools_of
 from llmos_kernel.abi import Driver
-from llmos_kernel.errors import ConfigError
+from llmos_kernel.errors import ConfigError, LlmosError
 from llmos_kernel.syscalls import OwnedDriver
 
 GROUP = "llmos.tools"
@@ -82,22 +83,21 @@ def _in_folder(folder: Path, trusted: Collection[str]) -> Iterator[Plugin]:
         try:
             source = read_source(path)
         except ConfigError as error:
-            yield path.name, f"the file {str(path)!r}", _raising(error)
+            yield path.name, f"the file {str(path)!r}", partial(_loaded, error)
             continue
         if source.digest in trusted:
             yield path.name, f"the file {str(path)!r}", lambda p=path: tools_in(import_plugin(p))
         else:
             sources.append(source)
     for source, drivers in zip(sources, sandboxed_tools(sources), strict=True):
-        load = _raising(drivers) if isinstance(drivers, Exception) else lambda d=drivers: d
-        yield source.path.name, f"the file {str(source.path)!r}, in the sandbox", load
+        owner = f"the file {str(source.path)!r}, in the sandbox"
+        yield source.path.name, owner, partial(_loaded, drivers)
 
 
-def _raising(error: Exception) -> Callable[[], list[Driver]]:
-    def load() -> list[Driver]:
-        raise error
-
-    return load
+def _loaded(drivers: list[Driver] | LlmosError) -> list[Driver]:
+    if isinstance(drivers, LlmosError):
+        raise drivers
+    return drivers
 
 
 def _owner(entry: EntryPoint) -> str:

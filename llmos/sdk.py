@@ -106,13 +106,11 @@ class FunctionTool:
 
         def run() -> None:
             try:
-                value = work()
+                outcome = partial(future.set_result, work())
             except BaseException as error:  # the thread's boundary: the caller gets the error
-                outcome, argument = future.set_exception, error
-            else:
-                outcome, argument = future.set_result, value
+                outcome = partial(future.set_exception, error)
             try:
-                loop.call_soon_threadsafe(settle, lambda: outcome(argument))
+                loop.call_soon_threadsafe(settle, outcome)
             except RuntimeError:  # the loop has closed: nobody waits any more
                 return
 

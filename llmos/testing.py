@@ -130,6 +130,7 @@ def _script(
     renderer: Renderer, calls: Sequence[tuple[str, JsonObject]], answer: str
 ) -> list[list[int]]:
     """Return what the model says: one call a step, then the answer."""
+    begin, end = map(renderer.control_id, (EMBEDDED.call.open, EMBEDDED.call.close))
     bodies = [renderer.content_ids(EMBEDDED.call_body(ToolCall("", *call))) for call in calls]
-    steps = [[renderer.call_open_id, *body, renderer.call_close_id] for body in bodies]
-    return [[*step, renderer.stop_id] for step in [*steps, renderer.content_ids(answer)]]
+    steps = [*([begin, *body, end] for body in bodies), renderer.content_ids(answer)]
+    return [[*step, renderer.stop_id] for step in steps]

@@ -172,7 +172,11 @@ def sandboxed_tools(sources: Sequence[PluginSource]) -> list[list[Driver] | Llmo
     if not sources:
         return []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda source: asyncio.run(_drivers(source)), sources))
+        return list(pool.map(_tools_of, sources))
+
+
+def _tools_of(source: PluginSource) -> list[Driver] | LlmosError:
+    return asyncio.run(_drivers(source))
 
 
 async def _drivers(source: PluginSource) -> list[Driver] | LlmosError:
