@@ -20,7 +20,7 @@ class Glossary:
     """Holds the terms from its first call on."""
 
     async def open(self) -> None:
-        text = files(__package__).joinpath("terms.csv").read_text()
+        text = files("glossary_for_llmos").joinpath("terms.csv").read_text()
         self._terms = dict(csv.reader(text.splitlines()))
 
     async def close(self) -> None:
