@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmos.sdk import CallContext, Effect, Grounded, Output, RetryCall, ToolFailed, tool
+    from llmos.sdk import (
+        CallContext,
+        Effect,
+        Grounded,
+        Media,
+        Output,
+        RetryCall,
+        ToolFailed,
+        tool,
+    )
     from llmos.system import LLMOS, Budget, Signal, run
 
 _OF_SYSTEM = ("LLMOS", "Budget", "Signal", "run")
@@ -15,6 +24,7 @@ __all__ = [
     "CallContext",
     "Effect",
     "Grounded",
+    "Media",
     "Output",
     "RetryCall",
     "Signal",

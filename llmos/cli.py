@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from llmos.cli_tools import tools_app
+
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
@@ -21,6 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(tools_app, name="tools")
 
 Model = Annotated[
     str | None, typer.Option("--model", help="Checkpoint folder or hub name; default: embedded.")
@@ -174,14 +178,6 @@ def strace(
 
     mode = TraceMode.of(is_followed=follow, is_replayed=replay)
     print_trace(pid, mode, as_json=as_json)
-
-
-@app.command()
-def tools(as_json: AsJson = False) -> None:
-    """List the installed tools."""
-    from llmos.shell.views import print_tools
-
-    print_tools(as_json=as_json)
 
 
 @app.command()

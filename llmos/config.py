@@ -62,11 +62,19 @@ class ToolSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     disabled: list[str] = Field([], description="names of tools that are left out")
+    trusted: list[str] = Field(
+        [], description="SHA-256 of the plugins in tools.d that run without the sandbox"
+    )
 
 
 def config_path() -> Path:
     """Return where `config.toml` is read from; it need not exist."""
     return user_config_path("llmos") / "config.toml"
+
+
+def tools_folder() -> Path:
+    """Return the user's folder of plugins, `tools.d`; it need not exist."""
+    return config_path().parent / "tools.d"
 
 
 def home_path() -> Path:

@@ -5,11 +5,13 @@ Pure data: nothing here knows a model, a file or a process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
+
+from llmos_kernel.errors import ToolFailed
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = Mapping[str, Json]
@@ -90,13 +92,17 @@ ResultStatus: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The outcome of one call. `text` is what the model reads; `files` are workspace paths."""
+    """The outcome of one call. `text` is what the model reads; `files` are workspace paths.
+
+    `blob` is the hash of the whole output where `text` shows only its head.
+    """
 
     call_id: str
     status: ResultStatus
     text: str
     files: tuple[str, ...] = ()
     label: Label = Label.UNTRUSTED
+    blob: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +115,26 @@ class Message:
     label: Label = Label.TRUSTED
 
 
+def blob_handle(digest: str) -> str:
+    """Return the short name under which a model is told of a blob."""
+    return f"blob:{digest[:12]}"
+
+
+def _no_blob(handle: str) -> str:
+    raise ToolFailed(f"there is no {handle!r}: no output of this process was cut")
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a tool may know of the process that calls it. `workspace` is an absolute folder."""
+    """What a tool may know of the process that calls it. `workspace` is an absolute folder.
+
+    `read_blob` returns, in any thread, the whole of an output that this process was shown the head
+    of, by the handle that it was shown (`blob:3f2a41b0c9de`); it raises ToolFailed for any other.
+    """
 
     pid: int
     workspace: Path
+    read_blob: Callable[[str], str] = field(default=_no_blob, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

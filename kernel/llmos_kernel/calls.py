@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,6 +30,8 @@ UNKNOWN = (
 RunCall: TypeAlias = Callable[
     [Driver, ToolCall, CallContext, Callable[[], None]], Awaitable[ToolResult]
 ]
+# Gets the pid of the process that reads, and the handle that it was told.
+ReadBlob: TypeAlias = Callable[[int, str], str]
 
 
 class CallRunner:
@@ -39,6 +42,7 @@ class CallRunner:
         table: SyscallTable,
         run_call: RunCall,
         trace: Trace,
+        read_blob: ReadBlob,
         *,
         workspace: Path,
         approve: Approver,
@@ -46,6 +50,7 @@ class CallRunner:
         self._table = table
         self._run_call = run_call
         self._trace = trace
+        self._read_blob = read_blob
         self._workspace = workspace
         self._approve = approve
         # A person is asked one thing at a time.
@@ -119,7 +124,7 @@ class CallRunner:
                 self._trace.record(process, "tool_start", {"id": call.id}, is_durable=True)
                 call.is_started = True
 
-        context = CallContext(process.pid, self._workspace)
+        context = CallContext(process.pid, self._workspace, partial(self._read_blob, process.pid))
         return await self._run_call(driver, request, context, on_start)
 
     async def _is_approved(self, call: ToolCall, spec: ToolSpec) -> bool:
@@ -153,6 +158,8 @@ class CallRunner:
         body: dict[str, Any] = {"id": call.id, "status": result.status, "text": result.text}
         if result.files:
             body["files"] = list(result.files)
+        if result.blob:
+            body["blob"] = result.blob
         if call.is_malformed:
             body["is_malformed"] = True
         call.result = result  # kept even where the journal cannot take it now

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -19,7 +20,7 @@ from llmos_kernel.dispatch import Dispatcher
 from llmos_kernel.engine.base import CacheUse, Engine, TokenMask
 from llmos_kernel.errors import StateError
 from llmos_kernel.grammar import Masks
-from llmos_kernel.journal import Journal, JournalEvent
+from llmos_kernel.journal import Journal, JournalEvent, told_blob
 from llmos_kernel.making import ProcessMaker
 from llmos_kernel.policy import Approver
 from llmos_kernel.process import (
@@ -100,7 +101,12 @@ class Kernel:
         )
         run_call = run_call or Dispatcher(self._table.specs, journal.store_blob).run
         self._calls = CallRunner(
-            self._table, run_call, self._trace, workspace=workspace, approve=approve
+            self._table,
+            run_call,
+            self._trace,
+            partial(told_blob, journal.path),
+            workspace=workspace,
+            approve=approve,
         )
         self._lives: dict[int, asyncio.Task[None]] = {}
         self.processes = ProcessTable()

@@ -252,7 +252,13 @@ def _is_intent_of(event: JournalEvent, call: PendingCall) -> bool:
 
 def read_result(body: dict[str, Any]) -> ToolResult:
     """Read the body of a `tool_result` event."""
-    return ToolResult(body["id"], body["status"], body["text"], tuple(body.get("files", ())))
+    return ToolResult(
+        body["id"],
+        body["status"],
+        body["text"],
+        tuple(body.get("files", ())),
+        blob=body.get("blob"),
+    )
 
 
 def outcome(pid: int, events: Iterable[JournalEvent]) -> str:

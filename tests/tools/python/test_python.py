@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from llmos.sandbox.bubblewrap import sandbox_problem
+from llmos.sandbox.limits import MIB, Limits
 from llmos.sdk import CallContext, Effect, Output, ToolFailed
 from llmos_tools.python import Python
-from llmos_tools.python.limits import MIB, OUTPUT_CHARS, Limits
-from llmos_tools.python.sandbox import sandbox_problem
+from llmos_tools.python.limits import OUTPUT_CHARS
 
 BOUND_S = 60
 RUN_LIMIT_S = 10.0
@@ -297,7 +298,7 @@ async def test_without_user_namespaces_nothing_runs_and_the_remedy_is_named(tmp_
         "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n"
     )
     refusing.chmod(0o755)
-    monkeypatch.setattr("llmos_tools.python.sandbox._bubblewrap", lambda: str(refusing))
+    monkeypatch.setattr("llmos.sandbox.bubblewrap._bubblewrap", lambda: str(refusing))
     assert "user.max_user_namespaces" in await failure(Python(), "1", tmp_path)
 
 

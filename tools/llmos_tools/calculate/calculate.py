@@ -25,7 +25,7 @@ class Calculate:
         """Start the worker without waiting for it: sympy takes most of a second to import."""
         self._start()
 
-    @tool(effects=(), is_repeatable=True, timeout_s=10)
+    @tool(effects=(), is_repeatable=True, timeout_s=10, max_concurrent=None)
     async def calculate(self, expression: str) -> str:
         """Work out maths exactly.
 

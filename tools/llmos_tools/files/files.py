@@ -20,6 +20,7 @@ from contextlib import contextmanager
 
 from llmos.sdk import CallContext, Effect, Output, ToolFailed, tool
 from llmos_tools.files.beneath import FOLDER, make_folders, open_beneath
+from llmos_tools.files.pages import BLOB, read_page
 
 MOST_BYTES = 1_000_000
 HEAD_BYTES = 100_000
@@ -30,19 +31,21 @@ TEMPORARY = re.compile(r"\.llmos-[0-9a-f]{16}\.tmp")
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 
 
-@tool(effects=(), is_repeatable=True)
+@tool(effects=(), is_repeatable=True, max_concurrent=None)
 def read_file(path: str, context: CallContext) -> str:
     """Read a file of the workspace.
 
     Args:
         path: the file
     """
+    if path.startswith(BLOB):
+        return read_page(path, context)
     parts = _parts(path)
     with _workspace(context) as folder, _explained(path, lambda: _no_file(folder, path, parts)):
         return _read(folder, path, parts)
 
 
-@tool(effects={Effect.FILES}, is_repeatable=True)
+@tool(effects={Effect.FILES}, is_repeatable=True, max_concurrent=None)
 def write_file(path: str, content: str, context: CallContext) -> Output:
     """Write text to a file of the workspace.
 
@@ -66,7 +69,7 @@ def write_file(path: str, content: str, context: CallContext) -> Output:
     return Output("saved", files=("/".join(parts),))
 
 
-@tool(effects=(), is_repeatable=True)
+@tool(effects=(), is_repeatable=True, max_concurrent=None)
 def list_files(context: CallContext, path: str | None = None) -> str:
     """List the files of the workspace.
 

@@ -21,17 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llmos_kernel.errors import SandboxUnavailable
-from llmos_tools.python import inside
-from llmos_tools.python.limits import (
-    DISPLAYED_VALUES,
-    MESSAGE_BYTES,
-    OUTPUT_CHARS,
-    WAITING_MESSAGES,
-    Limits,
-)
-from llmos_tools.python.output import Collector
-from llmos_tools.python.sandbox import (
+from llmos.sandbox.bubblewrap import (
     ETC,
     NOBODY,
     SOCKETS,
@@ -40,6 +30,16 @@ from llmos_tools.python.sandbox import (
     sandbox_problem,
     seccomp_file,
 )
+from llmos.sandbox.limits import Limits
+from llmos_kernel.errors import SandboxUnavailable
+from llmos_tools.python import inside
+from llmos_tools.python.limits import (
+    DISPLAYED_VALUES,
+    MESSAGE_BYTES,
+    OUTPUT_CHARS,
+    WAITING_MESSAGES,
+)
+from llmos_tools.python.output import Collector
 
 START_LIMIT_S = 30.0
 INTERRUPT_LIMIT_S = 3.0

@@ -10,10 +10,10 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from llmos.sandbox.limits import MIB, Limits
 from llmos.sdk import CallContext, Effect, Output, ToolFailed, tool
 from llmos_kernel.errors import SandboxUnavailable
 from llmos_tools.python.figures import save_figures
-from llmos_tools.python.limits import MIB, Limits
 from llmos_tools.python.output import Collector, notes
 from llmos_tools.python.session import KernelGone, Outcome, Session
 
@@ -49,7 +49,7 @@ class Python:
     async def open(self) -> None:
         """Start nothing: a kernel is started by its process's first call."""
 
-    @tool(effects={Effect.SANDBOX}, timeout_s=60)
+    @tool(effects={Effect.SANDBOX}, timeout_s=60, max_concurrent=None)
     async def python(self, code: str, context: CallContext) -> Output:
         """Run Python code and return what it prints.
 
