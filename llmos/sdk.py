@@ -26,6 +26,7 @@ from llmos_kernel.abi import (
     Driver,
     Effect,
     JsonObject,
+    Label,
     Output,
     ToolSpec,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "CallContext",
     "Effect",
     "FunctionTool",
+    "Label",
     "Output",
     "RetryCall",
     "ToolFailed",

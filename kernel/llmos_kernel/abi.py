@@ -5,6 +5,8 @@ Pure data: nothing here knows a model, a file or a process.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -105,20 +107,51 @@ class Message:
     label: Label = Label.TRUSTED
 
 
+NO_FOLDER = Path(os.devnull)
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a tool may know of the process that calls it. `workspace` is an absolute folder."""
+    """What a tool may know of the process that calls it.
+
+    `workspace` and `home`, which holds all state, are absolute folders. `asked_at` is the Unix time
+    at which the call was journalled, the same when it runs again after a crash. `label` is that of
+    all that the process has read so far; `user_messages` are what its user has told it.
+    """
 
     pid: int
     workspace: Path
+    home: Path = NO_FOLDER
+    asked_at: float = field(default_factory=time.time)
+    label: Label = Label.UNTRUSTED
+    user_messages: tuple[str, ...] = ()
+
+    def label_of(self, text: str) -> Label:
+        """Return the label of a text that the process wrote itself.
+
+        It is trusted where nothing untrusted can have steered it: the process has read nothing
+        untrusted, or its user wrote the same.
+        """
+        wanted = _plain(text)
+        if wanted and any(wanted in _plain(message) for message in self.user_messages):
+            return Label.TRUSTED
+        return self.label
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a tool gives back: text for the model, and files it made, relative to the workspace."""
+    """What a tool gives back: text for the model, and files it made, relative to the workspace.
+
+    It is trusted only where the tool says so, since nothing in it is from outside.
+    """
 
     text: str
     files: tuple[str, ...] = ()
+    label: Label = Label.UNTRUSTED
 
 
 class Driver(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from llmos_kernel.abi import CallContext, Driver, ToolCall, ToolResult, ToolSpec
+from llmos_kernel.abi import CallContext, Driver, Label, ToolCall, ToolResult, ToolSpec
 from llmos_kernel.conversation import PendingCall
 from llmos_kernel.errors import RetryCall
 from llmos_kernel.policy import Approver, needs_approval
@@ -41,12 +41,14 @@ class CallRunner:
         trace: Trace,
         *,
         workspace: Path,
+        home: Path,
         approve: Approver,
     ) -> None:
         self._table = table
         self._run_call = run_call
         self._trace = trace
         self._workspace = workspace
+        self._home = home
         self._approve = approve
         # A person is asked one thing at a time.
         self._asking = asyncio.Lock()
@@ -119,8 +121,19 @@ class CallRunner:
                 self._trace.record(process, "tool_start", {"id": call.id}, is_durable=True)
                 call.is_started = True
 
-        context = CallContext(process.pid, self._workspace)
-        return await self._run_call(driver, request, context, on_start)
+        return await self._run_call(driver, request, self._context(process, call), on_start)
+
+    def _context(self, process: Process, call: PendingCall) -> CallContext:
+        talk = process.conversation
+        is_of_user = process.parent is None
+        return CallContext(
+            process.pid,
+            self._workspace,
+            home=self._home,
+            asked_at=call.asked_at,
+            label=talk.label if is_of_user else Label.UNTRUSTED,
+            user_messages=tuple(talk.user_messages) if is_of_user else (),
+        )
 
     async def _is_approved(self, call: ToolCall, spec: ToolSpec) -> bool:
         async with self._asking:
@@ -141,16 +154,19 @@ class CallRunner:
     def _record_intent(self, process: Process, call: PendingCall) -> None:
         if isinstance(call.trap, Malformed):
             body = {"id": call.id, "reason": call.trap.reason, "raw": call.trap.raw}
-            self._trace.record(process, "malformed", body)
+            event = self._trace.record(process, "malformed", body)
         else:
             body = {"id": call.id, "name": call.trap.name, "arguments": dict(call.trap.arguments)}
-            self._trace.record(process, "tool_call", body)
+            event = self._trace.record(process, "tool_call", body)
+        call.asked_at = event.time
         call.is_recorded = True
 
     def _record_result(self, process: Process, call: PendingCall, result: ToolResult) -> None:
         body: dict[str, Any] = {"id": call.id, "status": result.status, "text": result.text}
         if result.files:
             body["files"] = list(result.files)
+        if result.label is Label.TRUSTED:
+            body["label"] = result.label.value
         if call.is_malformed:
             body["is_malformed"] = True
         call.result = result  # kept even where the journal cannot take it now

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from llmos_kernel.abi import ToolCall, ToolResult, ToolSpec
+from llmos_kernel.abi import Label, ToolCall, ToolResult, ToolSpec
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.trap import Event, Malformed, Text, Trap, TrapParser
 
@@ -65,11 +65,13 @@ class Step:
 @dataclass(slots=True)
 class PendingCall:
     """A call of the last step. `is_recorded`: its intent is journalled; `is_started`: its effect
-    may have begun; `is_malformed`: it could not be run as the model wrote it.
+    may have begun; `is_malformed`: it could not be run as the model wrote it. `asked_at` is the
+    Unix time of the recorded intent.
     """
 
     id: str
     trap: Trap | Malformed
+    asked_at: float = 0.0
     is_recorded: bool = False
     is_started: bool = False
     is_malformed: bool = False
@@ -101,7 +103,8 @@ class Conversation:
         self.calls: list[PendingCall] = []
         self.answer: str | None = None
         self.mailbox: list[Letter] = []
-        self.has_heard = False
+        self.user_messages: list[str] = []
+        self.label = Label.TRUSTED  # of all that was read, results included
         self.num_calls = 0
         self.num_tokens = 0
         # Since the last message of the user.
@@ -117,6 +120,10 @@ class Conversation:
         return Phase.ANSWER if self.step and self.step.is_ended else Phase.SPEAK
 
     @property
+    def has_heard(self) -> bool:
+        return bool(self.user_messages)
+
+    @property
     def is_in_turn(self) -> bool:
         """Whether a user's message waits for its answer."""
         return self.has_heard and self.answer is None
@@ -130,7 +137,7 @@ class Conversation:
             self.give_results()
         self.context += self._renderer.user_ids(text, self.context)
         self.step = self.answer = None
-        self.has_heard = True
+        self.user_messages.append(text)
         self.num_steps = self.num_malformed = 0
 
     def open_step(self) -> Step:
@@ -183,6 +190,8 @@ class Conversation:
         """Append the results of the last step's calls, or these texts, in their order."""
         if texts is None:
             texts = [call.result.text if call.result else NOT_RUN for call in self.calls]
+        if any(call.result and call.result.label is Label.UNTRUSTED for call in self.calls):
+            self.label = Label.UNTRUSTED
         names = [call.trap.name if isinstance(call.trap, Trap) else "" for call in self.calls]
         self.context += self._renderer.results_ids(texts, names=names, context=self.context)
         self.calls = []

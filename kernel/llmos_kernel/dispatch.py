@@ -62,7 +62,7 @@ class Dispatcher:
             text = f"{spec.name} broke: {type(error).__name__}: {error}"
             return ToolResult(call.id, "failed", _error_text(text, spec.max_output_chars))
         text = _shortened(output.text, spec.max_output_chars, self._store_blob)
-        return ToolResult(call.id, "ok", text, output.files)
+        return ToolResult(call.id, "ok", text, output.files, output.label)
 
 
 def _error_text(error: object, limit: int) -> str:

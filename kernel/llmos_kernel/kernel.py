@@ -100,7 +100,12 @@ class Kernel:
         )
         run_call = run_call or Dispatcher(self._table.specs, journal.store_blob).run
         self._calls = CallRunner(
-            self._table, run_call, self._trace, workspace=workspace, approve=approve
+            self._table,
+            run_call,
+            self._trace,
+            workspace=workspace,
+            home=journal.path.parent,
+            approve=approve,
         )
         self._lives: dict[int, asyncio.Task[None]] = {}
         self.processes = ProcessTable()

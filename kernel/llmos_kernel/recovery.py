@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from llmos_kernel.abi import Effect, ToolResult, ToolSpec
+from llmos_kernel.abi import Effect, Label, ToolResult, ToolSpec
 from llmos_kernel.conversation import Conversation, Letter, PendingCall
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.errors import LlmosError, StateError
@@ -229,6 +229,7 @@ class _Rebuilding:
         if call is None or not _is_intent_of(event, call):
             raise _senseless(event)
         call.id = event.body["id"]
+        call.asked_at = event.time
         call.is_recorded = True
         if event.kind == "malformed":
             self._talk.refuse(call)
@@ -246,7 +247,13 @@ def _is_intent_of(event: JournalEvent, call: PendingCall) -> bool:
 
 def read_result(body: dict[str, Any]) -> ToolResult:
     """Read the body of a `tool_result` event."""
-    return ToolResult(body["id"], body["status"], body["text"], tuple(body.get("files", ())))
+    return ToolResult(
+        body["id"],
+        body["status"],
+        body["text"],
+        tuple(body.get("files", ())),
+        Label(body.get("label", Label.UNTRUSTED)),
+    )
 
 
 def outcome(pid: int, events: Iterable[JournalEvent]) -> str:
