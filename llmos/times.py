@@ -25,7 +25,7 @@ NUMBERS = {
 }  # fmt: skip
 PHRASES = {
     r"\b(an|one|1) hour and a half\b": "90 minutes",
-    r"\bhalf (an|a) hour\b|\bhalf-hour\b": "30 minutes",
+    r"\bhalf( an| a)? hour\b|\bhalf-hour\b": "30 minutes",
     r"\b(a )?quarter of an hour\b": "15 minutes",
     r"\b(a )?couple of\b": "2",
     r"(?<=\d)h(\d\d)$": r"h \1min",

@@ -113,7 +113,7 @@ class CallRunner:
         if call.is_started and spec.effects and not spec.is_repeatable:
             return ToolResult(call.id, "unknown", UNKNOWN.format(name=spec.name))
         request = call.request
-        if needs_approval(spec) and not await self._is_approved(request, spec):
+        if needs_approval(spec) and not await self._is_approved(process, request, spec):
             return ToolResult(call.id, "denied", f"error: the user did not allow {spec.name}")
 
         def on_start() -> None:
@@ -135,7 +135,9 @@ class CallRunner:
             user_messages=tuple(talk.user_messages) if is_of_user else (),
         )
 
-    async def _is_approved(self, call: ToolCall, spec: ToolSpec) -> bool:
+    async def _is_approved(self, process: Process, call: ToolCall, spec: ToolSpec) -> bool:
+        if not process.is_attended:
+            return False
         async with self._asking:
             return await self._approve(call, spec)
 

@@ -276,6 +276,10 @@ class Kernel:
             self.signal(child.pid, Signal.KILL)
         return [self._lives[child.pid] for child in children if child.pid in self._lives]
 
+    @property
+    def journal_path(self) -> Path:
+        return self._journal.path
+
     async def close(self) -> None:
         """End every process that is left, then close tools, engine and journal."""
         for process in list(self.processes):
