@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -28,12 +28,13 @@ CREATE TABLE facts (
     forgotten REAL
 );
 CREATE INDEX facts_by_time ON facts (time) WHERE forgotten IS NULL;
+CREATE INDEX facts_forgotten ON facts (forgotten) WHERE forgotten IS NOT NULL;
 CREATE VIRTUAL TABLE words USING fts5(
     text, content='facts', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2'
 );
 """
 # More matches than this are not ranked but taken newest first: BM25 reads every match of a word.
-MOST_RANKED = 3000
+MOST_RANKED = 2000
 MOST_WORDS = 24
 # A fact of this age counts half as much more for being new as one of today.
 RECENT_S = 30 * 86_400
@@ -100,6 +101,12 @@ class FactStore:
                 (merged.value, fact.pid, fact.time, number),
             )
             return forgotten is not None
+
+    def add_all(self, facts: Iterable[Fact]) -> None:
+        """Keep facts that are all new, together."""
+        with self._transaction():
+            for fact in facts:
+                self._insert(fact)
 
     def _insert(self, fact: Fact) -> None:
         cursor = self._connection.execute(
