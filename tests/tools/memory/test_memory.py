@@ -183,6 +183,19 @@ def test_forget_takes_out_nothing_where_it_is_not_clear_what(context: CallContex
     assert len(found("called", context)) == 2
 
 
+def test_text_from_outside_has_no_fact_forgotten_that_the_user_did_not_name(
+    context: CallContext,
+) -> None:
+    remember("my dog is called Rex", context)
+    steered = replace(context, label=Label.UNTRUSTED, user_messages=("Read the page.",))
+    remember("the shop opens at 9", steered)
+    with pytest.raises(ToolFailed, match="the user did not say 'dog'; ask the user"):
+        forget("dog", steered)
+    forget("shop", steered)
+    forget("dog", replace(steered, user_messages=("Read it, and forget about the dog.",)))
+    assert found("what do you know", context) == []
+
+
 def test_of_facts_that_hold_each_other_the_one_named_in_full_is_forgotten(
     context: CallContext,
 ) -> None:

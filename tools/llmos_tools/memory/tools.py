@@ -1,8 +1,8 @@
 """Remember, recall and forget: what the model reads and writes of long-term memory.
 
 A fact keeps the label of what may have steered it; recalled, it is shown with it. Covered: text
-from outside that a process has read cannot become a trusted fact, and cannot spell another one,
-since a fact is one line. Not covered: what a user copies into a message counts as the user's.
+from outside that a process has read cannot become a trusted fact, cannot have one forgotten that
+the user did not name, and cannot spell another one, since a fact is one line. Not covered: what a user copies into a message counts as the user's.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from llmos_tools.memory.store import Fact, opened
 LONGEST_FACT = 1000
 MOST_SHOWN = 8
 NOTHING_FITS = "no fact about this is kept"
+
+NOT_ASKED = (
+    "this process has read text from outside, and the user did not say {fact!r}; ask the user to "
+    "name the fact that is to be forgotten"
+)
 
 
 @tool(effects={Effect.MEMORY}, is_repeatable=True)
@@ -61,6 +66,8 @@ def forget(fact: str, context: CallContext) -> Output:
         if len(found) != 1:
             near = found or store.search(text, now=now, limit=MOST_SHOWN)
             raise ToolFailed(_unclear(found, near))
+        if found[0].label is Label.TRUSTED and context.label_of(text) is Label.UNTRUSTED:
+            raise ToolFailed(NOT_ASKED.format(fact=text))
         store.forget(found[0], now=now)
     return Output(f"forgotten: {_described(found[0])}", label=found[0].label)
 
