@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from llmos_kernel.abi import CallContext, Effect, JsonObject, Label, Output, ToolSpec
 from llmos_kernel.policy import approve_all
 
@@ -56,23 +58,27 @@ async def test_what_was_read_from_outside_labels_all_later_calls(
     assert inside.contexts[0].home == system.journal.path.parent
 
 
+@pytest.mark.parametrize(("names", "label"), [("inside", "trusted"), ("outside", "untrusted")])
 async def test_a_resumed_process_is_told_the_same_again(
-    make_system: Callable[..., Any], calls: Callable[..., Any], says: Callable[..., Any]
+    names: str,
+    label: str,
+    make_system: Callable[..., Any],
+    calls: Callable[..., Any],
+    says: Callable[..., Any],
 ) -> None:
     inside, outside = witnesses()
-    script = [calls(("outside", {})), calls(("inside", {})), calls(("inside", {})), says("Done.")]
+    script = [calls((names, {})), calls(("inside", {})), says("Done.")]
     first = make_system(script, inside, outside)
     await first.kernel.wait(first.kernel.spawn("look around").pid)
     events = list(first.journal.events(1))
-    asked = [number for number, event in enumerate(events) if event.kind == "tool_call"]
-    left = first.journal.add_process("look around", "fake", events=events[: asked[2] + 1])
+    asked = [number for number, event in enumerate(events) if event.kind == "tool_call"][1]
+    left = first.journal.add_process("look around", "fake", events=events[: asked + 1])
     again = Witness("inside", Label.TRUSTED)
     second = make_system([says("Done.")], again, Witness("outside", Label.UNTRUSTED))
     assert await second.kernel.wait(second.kernel.resume(left).pid) == "Done."
     (told,) = again.contexts
-    before = inside.contexts[1]
-    assert (told.label, told.user_messages) == (before.label, before.user_messages)
-    assert told.asked_at == before.asked_at == events[asked[2]].time
+    assert (told.label, told.user_messages) == (label, ("look around",))
+    assert told.asked_at == inside.contexts[-1].asked_at == events[asked].time
 
 
 async def test_a_child_s_task_is_not_its_user_s_word(

@@ -89,6 +89,16 @@ def test_of_facts_that_fit_alike_the_newer_comes_first(store: FactStore) -> None
     assert [fact.text[-4:] for fact in facts] == ["rgen", "aris", "Oslo"]
 
 
+def test_a_newer_fact_comes_before_a_somewhat_better_match_of_long_ago(store: FactStore) -> None:
+    now = time.time()
+    store.add(Fact("I live in Bergen since last summer", Label.TRUSTED, 1, now - DAY_S))
+    store.add(Fact("I live in Oslo", Label.TRUSTED, 1, now - 900 * DAY_S))
+    facts = store.search("where do I live", now=now, limit=8)
+    assert [fact.text[10:14] for fact in facts] == ["Berg", "Oslo"]
+    facts = store.search("where do I live", now=now + 900 * DAY_S, limit=8)
+    assert [fact.text[10:14] for fact in facts] == ["Oslo", "Berg"]
+
+
 def test_what_asks_for_nothing_in_particular_gets_the_newest(context: CallContext) -> None:
     for number in range(12):
         remember(f"fact number {number}", context)

@@ -2,7 +2,8 @@
 
 A fact keeps the label of what may have steered it; recalled, it is shown with it. Covered: text
 from outside that a process has read cannot become a trusted fact, cannot have one forgotten that
-the user did not name, and cannot spell another one, since a fact is one line. Not covered: what a user copies into a message counts as the user's.
+the user did not name, and cannot spell another one, since a fact is one line. Not covered: what a
+user copies into a message counts as the user's.
 """
 
 from __future__ import annotations
