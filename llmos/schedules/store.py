@@ -99,16 +99,19 @@ class ScheduleStore:
         with explained(self._path, "list of schedules"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self._path, isolation_level=None, timeout=10)
-            self._path.chmod(0o600)
-            self._prepare()
+            version = self._version()
+            if version == 0:
+                self._prepare()
+            elif version > SCHEMA_VERSION:
+                raise StateError(f"{self._path} was written by a newer llmos; update llmos")
+
+    def _version(self) -> int:
+        return self._connection.execute("PRAGMA user_version").fetchone()[0]
 
     def _prepare(self) -> None:
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._path.chmod(0o600)
         with self._transaction():
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version > SCHEMA_VERSION:
-                raise StateError(f"{self._path} was written by a newer llmos; update llmos")
-            if version == 0:
+            if self._version() == 0:  # another kernel may have been quicker
                 for statement in SCHEMA.split(";\n"):
                     self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
