@@ -6,11 +6,11 @@ Knows no tasks and keeps nothing.
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import Protocol
 
 from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from llmos.times import DEFAULT_TIME, WEEKDAYS, parse_duration, parse_moment, split_clock
@@ -29,18 +29,31 @@ ADVERBS = {
     "@weekly": "0 0 * * 0",
     "@monthly": "0 0 1 * *",
 }
+MONTHLY = re.compile(r"month(?: on)?(?: the)?(?: (\d{1,2})(?:st|nd|rd|th)?)?")
 CRON_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
-DAYS = {"day": "*", "weekday": "mon-fri", "working day": "mon-fri", "weekend": "sat,sun"} | {
+DAYS = {"day": "*", "weekday": "mon-fri", "weekend": "sat,sun"} | {
     name: name[:3] for name in WEEKDAYS
 }
 
 
 class Trigger(Protocol):
-    """Tells when it is due next; one of APScheduler's."""
+    """Tells when it is due next; `Once` or one of APScheduler's."""
 
     def get_next_fire_time(
         self, previous_fire_time: datetime | None, now: datetime
     ) -> datetime | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A moment, which is not due again once it is past."""
+
+    moment: datetime
+
+    def get_next_fire_time(
+        self, previous_fire_time: datetime | None, now: datetime
+    ) -> datetime | None:
+        return self.moment if now <= self.moment else None
 
 
 def read_timing(when: str, now: datetime) -> Trigger:
@@ -67,20 +80,7 @@ def next_due(trigger: Trigger, moment: datetime) -> datetime | None:
 
 def _once(said: str, now: datetime) -> Trigger | None:
     moment = parse_moment(said, now)
-    return None if moment is None else _Once(moment)
-
-
-class _Once(DateTrigger):
-    """A moment, which is not due again once it is past."""
-
-    def __init__(self, moment: datetime) -> None:
-        super().__init__(moment)
-        self._moment = moment
-
-    def get_next_fire_time(
-        self, previous_fire_time: datetime | None, now: datetime
-    ) -> datetime | None:
-        return self._moment if now <= self._moment else None
+    return None if moment is None else Once(moment)
 
 
 def _cron(said: str, now: datetime) -> Trigger | None:
@@ -97,23 +97,28 @@ def _cron(said: str, now: datetime) -> Trigger | None:
 
 def _recurring(said: str, now: datetime) -> Trigger | None:
     rest, clock = split_clock(said)
-    is_every = rest.startswith("every")
     days = re.sub(r"^every\s*", "", rest)
-    if is_every and clock is None and (length := parse_duration(_counted(days))):
-        return _interval(said, length, now) if days != "day" else _at(DEFAULT_TIME, now)
-    has_clock, clock = clock is not None, clock or DEFAULT_TIME
-    if is_every and days in ("", "day") and (days or has_clock):
-        return _at(clock, now)
-    if is_every and (
-        found := re.fullmatch(r"month(?: on)?(?: the)?(?: (\d+)(?:st|nd|rd|th)?)?", days)
-    ):
-        return _at(clock, now, day=found[1] or "1") if int(found[1] or 1) in range(1, 32) else None
-    names = re.split(r"\s+and\s+|\s+", days)
-    is_plural = all(name.endswith("s") for name in names)
-    chosen = [DAYS.get(name.removesuffix("s")) for name in names]
-    if (is_every or is_plural) and all(chosen):
-        return _at(clock, now, day_of_week=",".join(filter(None, chosen)))
-    return None
+    if not rest.startswith("every"):
+        is_plural = all(name.endswith("s") for name in _names(days))
+        return _on_days(days, clock, now) if is_plural else None
+    if days == "day" or (clock and not days):
+        return _at(clock or DEFAULT_TIME, now)
+    if clock is None and (length := parse_duration(_counted(days))):
+        return _interval(said, length, now)
+    if month := MONTHLY.fullmatch(days):
+        day = int(month[1] or 1)
+        return _at(clock or DEFAULT_TIME, now, day=str(day)) if 1 <= day <= 31 else None
+    return _on_days(days, clock, now)
+
+
+def _on_days(days: str, clock: time | None, now: datetime) -> Trigger | None:
+    """Return the trigger of "monday", "mondays and fridays", "weekday", None of anything else."""
+    chosen = [DAYS.get(name.removesuffix("s"), "") for name in _names(days)]
+    return _at(clock or DEFAULT_TIME, now, day_of_week=",".join(chosen)) if all(chosen) else None
+
+
+def _names(days: str) -> list[str]:
+    return [name for name in days.split() if name != "and"] or [""]
 
 
 def _counted(days: str) -> str:
@@ -128,5 +133,5 @@ def _interval(said: str, length: timedelta, now: datetime) -> Trigger:
     )
 
 
-def _at(clock: Any, now: datetime, **fields: str) -> Trigger:
+def _at(clock: time, now: datetime, **fields: str) -> Trigger:
     return CronTrigger(hour=clock.hour, minute=clock.minute, timezone=now.tzinfo, **fields)
