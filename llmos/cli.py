@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 
 app.add_typer(tools_app, name="tools")
+schedule_app = typer.Typer(no_args_is_help=True, help="Tasks that run later.")
+app.add_typer(schedule_app, name="schedule")
 
 Model = Annotated[
     str | None, typer.Option("--model", help="Checkpoint folder or hub name; default: embedded.")
@@ -178,6 +180,56 @@ def strace(
 
     mode = TraceMode.of(is_followed=follow, is_replayed=replay)
     print_trace(pid, mode, as_json=as_json)
+
+
+@schedule_app.command(name="list")
+def list_schedules(
+    show_all: Annotated[
+        bool, typer.Option("--all", "-a", help="Also those that are over.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what is scheduled, when it is due and what its last run came to."""
+    from llmos.shell.schedules import print_schedules
+
+    print_schedules(show_all=show_all, as_json=as_json)
+
+
+@schedule_app.command(name="add")
+def add_schedule(
+    task: Annotated[str, typer.Argument(help="What is to be done, in plain language.")],
+    when: Annotated[str, typer.Option(help="Such as 'tomorrow at 9', 'every monday 18:00'.")],
+) -> None:
+    """Have a task run later, once or again and again."""
+    from llmos.shell.schedules import add_schedule
+
+    add_schedule(task, when)
+
+
+@schedule_app.command(name="remove")
+def remove_schedule(
+    number: Annotated[int, typer.Argument(help="As `llmos schedule list` numbers it.")],
+) -> None:
+    """Take a schedule out."""
+    from llmos.shell.schedules import remove_schedule
+
+    remove_schedule(number)
+
+
+@schedule_app.command(name="run")
+def run_schedules(model: Model = None) -> None:
+    """Wait in the foreground and run what is due, until Ctrl-C."""
+    from llmos.shell.schedules import run_schedules
+
+    raise typer.Exit(run_schedules(_model_flags(model)))
+
+
+@schedule_app.command(name="unit")
+def print_unit() -> None:
+    """Print a systemd user unit that does `llmos schedule run`."""
+    from llmos.shell.schedules import print_unit
+
+    print_unit()
 
 
 @app.command()

@@ -27,6 +27,7 @@ from llmos_kernel.abi import (
     Driver,
     Effect,
     JsonObject,
+    Label,
     Output,
     ToolSpec,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Effect",
     "FunctionTool",
     "Grounded",
+    "Label",
     "Media",
     "Output",
     "RetryCall",

@@ -5,6 +5,8 @@ Pure data: nothing here knows a model, a file or a process.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -115,6 +117,9 @@ class Message:
     label: Label = Label.TRUSTED
 
 
+NO_FOLDER = Path(os.devnull)
+
+
 def blob_handle(digest: str) -> str:
     """Return the short name under which a model is told of a blob."""
     return f"blob:{digest[:12]}"
@@ -126,8 +131,11 @@ def _no_blob(handle: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a tool may know of the process that calls it. `workspace` is an absolute folder.
+    """What a tool may know of the process that calls it.
 
+    `workspace` and `home`, which holds all state, are absolute folders. `asked_at` is the Unix time
+    at which the call was journalled, the same when it runs again after a crash. `label` is that of
+    all that the process has read so far; `user_messages` are what its user has told it.
     `read_blob` returns, in any thread, the whole of an output that this process was shown the head
     of, by the handle that it was shown (`blob:3f2a41b0c9de`); it raises ToolFailed for any other.
     """
@@ -135,14 +143,37 @@ class CallContext:
     pid: int
     workspace: Path
     read_blob: Callable[[str], str] = field(default=_no_blob, repr=False, compare=False)
+    home: Path = NO_FOLDER
+    asked_at: float = field(default_factory=time.time)
+    label: Label = Label.UNTRUSTED
+    user_messages: tuple[str, ...] = ()
+
+    def label_of(self, text: str) -> Label:
+        """Return the label of a text that the process wrote itself.
+
+        It is trusted where nothing untrusted can have steered it: the process has read nothing
+        untrusted, or its user wrote the same.
+        """
+        wanted = _plain(text)
+        if wanted and any(wanted in _plain(message) for message in self.user_messages):
+            return Label.TRUSTED
+        return self.label
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a tool gives back: text for the model, and files it made, relative to the workspace."""
+    """What a tool gives back: text for the model, and files it made, relative to the workspace.
+
+    It is trusted only where the tool says so, since nothing in it is from outside.
+    """
 
     text: str
     files: tuple[str, ...] = ()
+    label: Label = Label.UNTRUSTED
 
 
 class Driver(Protocol):

@@ -68,12 +68,13 @@ class Step:
 class PendingCall:
     """A call of the last step. `is_recorded`: its intent is journalled; `is_started`: its effect
     may have begun; `is_malformed`: it could not be run as the model wrote it. `origins`: where the
-    values of grounded arguments come from.
+    values of grounded arguments come from. `asked_at`: the Unix time of the recorded intent.
     """
 
     id: str
     trap: Trap | Malformed
     origins: Mapping[str, Label] = field(default_factory=dict[str, Label])
+    asked_at: float = 0.0
     is_recorded: bool = False
     is_started: bool = False
     is_malformed: bool = False
@@ -112,7 +113,8 @@ class Conversation:
         self.calls: list[PendingCall] = []
         self.answer: str | None = None
         self.mailbox: list[Letter] = []
-        self.has_heard = False
+        self.user_messages: list[str] = []
+        self.label = Label.TRUSTED  # of all that was read, results included
         self.num_calls = 0
         self.num_tokens = 0
         # Since the last message of the user.
@@ -126,6 +128,10 @@ class Conversation:
         if self.calls:
             return Phase.CALL
         return Phase.ANSWER if self.step and self.step.is_ended else Phase.SPEAK
+
+    @property
+    def has_heard(self) -> bool:
+        return bool(self.user_messages)
 
     @property
     def is_in_turn(self) -> bool:
@@ -142,7 +148,7 @@ class Conversation:
         self.context += self._renderer.user_ids(text, self.context)
         self.seen.add(text, self._told)
         self.step = self.answer = None
-        self.has_heard = True
+        self.user_messages.append(text)
         self.num_steps = self.num_malformed = 0
 
     def open_step(self) -> Step:
@@ -216,6 +222,8 @@ class Conversation:
             # What was refused or failed may only say the call's own words back.
             if call.result and call.result.status == "ok":
                 self.seen.add(call.result.text, call.result.label)
+        if any(call.result and call.result.label is Label.UNTRUSTED for call in self.calls):
+            self.label = Label.UNTRUSTED
         names = [_name(call.trap) for call in self.calls]
         self.context += self._renderer.results_ids(texts, names=names, context=self.context)
         self.calls = []

@@ -78,8 +78,8 @@ class Dispatcher:
     ) -> ToolResult:
         text, limit = output.text, spec.max_output_chars
         if len(text) <= limit:
-            return ToolResult(call.id, status, text, output.files)
+            return ToolResult(call.id, status, text, output.files, output.label)
         digest = self._store_blob(text.encode(errors="surrogatepass"))
         rest = f"{blob_handle(digest)}@{limit}"
         text = f"{text[:limit]}\n[cut: {len(text)} characters in all; the rest is the file {rest}]"
-        return ToolResult(call.id, status, text, output.files, blob=digest)
+        return ToolResult(call.id, status, text, output.files, output.label, digest)

@@ -350,13 +350,13 @@ def _start_mark(kernel_pid: int) -> str:
 
 
 @contextmanager
-def explained(path: Path) -> Generator[None]:
-    """Turn what goes wrong with the state folder of a journal at `path` into a `StateError`."""
+def explained(path: Path, name: str = "journal") -> Generator[None]:
+    """Turn what goes wrong with a data base at `path`, or its folder, into a `StateError`."""
     try:
         yield
     except sqlite3.DatabaseError as error:
         raise StateError(
-            f"the journal {path} cannot be used ({error}); free space or mend its "
+            f"the {name} {path} cannot be used ({error}); free space or mend its "
             "permissions, or set LLMOS_HOME to another folder"
         ) from error
     except OSError as error:

@@ -106,6 +106,7 @@ class Kernel:
             self._trace,
             partial(told_blob, journal.path),
             workspace=workspace,
+            home=journal.path.parent,
             approve=approve,
         )
         self._lives: dict[int, asyncio.Task[None]] = {}
@@ -276,6 +277,10 @@ class Kernel:
         for child in children:
             self.signal(child.pid, Signal.KILL)
         return [self._lives[child.pid] for child in children if child.pid in self._lives]
+
+    @property
+    def journal_path(self) -> Path:
+        return self._journal.path
 
     async def close(self) -> None:
         """End every process that is left, then close tools, engine and journal."""

@@ -235,6 +235,7 @@ class _Rebuilding:
         if call is None or not _is_intent_of(event, call):
             raise _senseless(event)
         call.id = event.body["id"]
+        call.asked_at = event.time
         call.is_recorded = True
         if event.kind == "malformed":
             self._talk.refuse(call)
@@ -257,7 +258,8 @@ def read_result(body: dict[str, Any]) -> ToolResult:
         body["status"],
         body["text"],
         tuple(body.get("files", ())),
-        blob=body.get("blob"),
+        Label(body.get("label", Label.UNTRUSTED)),
+        body.get("blob"),
     )
 
 
