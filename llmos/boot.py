@@ -81,7 +81,11 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         options.on_event(event)
         followers.publish(event)
 
-    found = discover_tools(disabled=settings.tools.disabled, report=options.report)
+    found = discover_tools(
+        disabled=settings.tools.disabled,
+        provided=settings.provided(options.home),
+        report=options.report,
+    )
     table = SyscallTable([*found, *options.tools])
     renderer, engine = load_model(settings, home=options.home, report=options.report)
     kernel = Kernel(

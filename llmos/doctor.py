@@ -75,7 +75,10 @@ def _model() -> str:
 
 
 def _tools(reports: list[str]) -> str:
-    found = discover_tools(disabled=load_settings().tools.disabled, report=reports.append)
+    settings = load_settings()
+    found = discover_tools(
+        disabled=settings.tools.disabled, provided=settings.provided(), report=reports.append
+    )
     return ", ".join(owned.driver.spec.name for owned in found)
 
 

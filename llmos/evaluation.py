@@ -164,7 +164,9 @@ def run_evaluation(path: Path, flags: dict[str, Any], *, as_json: bool) -> None:
     settings = load_settings(**flags)
     with working("Loading the model"):
         renderer, engine = load_model(settings)
-    drivers = discover_tools(disabled=settings.tools.disabled, report=console.print)
+    drivers = discover_tools(
+        disabled=settings.tools.disabled, provided=settings.provided(), report=console.print
+    )
     limits = limits_of(settings)
     try:
         verdicts = asyncio.run(_evaluate(cases, renderer, engine, drivers, limits))

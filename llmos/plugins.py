@@ -16,11 +16,15 @@ GROUP = "llmos.tools"
 
 
 def discover_tools(
-    *, disabled: Collection[str] = (), report: Callable[[str], None]
+    *,
+    disabled: Collection[str] = (),
+    provided: Collection[object] = (),
+    report: Callable[[str], None],
 ) -> list[OwnedDriver]:
     """Return the tools of all installed plugins but the disabled ones.
 
-    `report` gets one line for each plugin that cannot be loaded.
+    `provided` is what their constructors may ask for, see `llmos.sdk.tools_of`. `report` gets one
+    line for each plugin that cannot be loaded.
 
     Raises:
         ConfigError: a disabled tool does not exist.
@@ -29,7 +33,7 @@ def discover_tools(
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         owner = _owner(entry)
         try:
-            drivers = tools_of(entry.load())
+            drivers = tools_of(entry.load(), provided)
         except Exception as error:  # a plugin may fail in any way; the others go on
             report(f"the tool plugin {entry.name!r} of {owner} is left out: {error}")
             continue

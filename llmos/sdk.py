@@ -15,7 +15,9 @@ import inspect
 import json
 import threading
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -37,12 +39,20 @@ __all__ = [
     "FunctionTool",
     "Output",
     "RetryCall",
+    "StateFolder",
     "ToolFailed",
     "tool",
     "tools_of",
 ]
 
 Function = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """The folder of all state, for plugins that keep something. It need not exist yet."""
+
+    path: Path
 
 
 class FunctionTool:
@@ -197,8 +207,11 @@ class _Holder:
             self._is_open = False
 
 
-def tools_of(plugin: Any) -> list[Driver]:
+def tools_of(plugin: Any, provided: Collection[object] = ()) -> list[Driver]:
     """Return the tools of a plugin: a tool, a plain function, or a class with tool methods.
+
+    A class's constructor gets what it asks for by a type hint out of `provided`: its settings (a
+    model of the entry-point group `llmos.settings`) and a `StateFolder`.
 
     Raises:
         ConfigError: it is none of these, or a class without tools.
@@ -209,12 +222,19 @@ def tools_of(plugin: Any) -> list[Driver]:
         methods = [name for name, value in vars(plugin).items() if isinstance(value, FunctionTool)]
         if not methods:
             raise ConfigError(f"the class {plugin.__name__!r} has no method marked @tool")
-        owner = plugin()
+        owner = plugin(**_asked_for(plugin, provided))
         holder = _Holder(owner)
         return [_BoundTool(getattr(owner, name), holder) for name in methods]
     if inspect.isroutine(plugin):
         return [tool_of(plugin)]
     raise ConfigError(f"{plugin!r} is not a tool: give a function with type hints and a docstring")
+
+
+def _asked_for(plugin: type, provided: Collection[object]) -> dict[str, object]:
+    hints = inspect.get_annotations(plugin.__init__, eval_str=True)
+    return {
+        name: value for name, hint in hints.items() for value in provided if type(value) is hint
+    }
 
 
 def _context_parameter(function: Function) -> str | None:

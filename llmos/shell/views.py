@@ -22,7 +22,11 @@ def print_tools(*, as_json: bool) -> None:
     """Print the installed tools and where each comes from."""
     settings = load_settings()
     table = SyscallTable(
-        discover_tools(disabled=settings.tools.disabled, report=stderr_console.print)
+        discover_tools(
+            disabled=settings.tools.disabled,
+            provided=settings.provided(),
+            report=stderr_console.print,
+        )
     )
     rows: list[dict[str, Any]] = [
         {
