@@ -250,8 +250,8 @@ class Tab:
         finally:
             finished.cancel()
             await asyncio.gather(finished, return_exceptions=True)
-        path = Path(finished.result())
-        return path if path.stat().st_size <= self.limits.download_bytes else None
+        is_small = _size_of(self.downloads_folder) <= self.limits.download_bytes
+        return Path(finished.result()) if is_small else None
 
     def take_notes(self) -> list[str]:
         notes, self.notes = self.notes, []

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from llmos_tools.browser.egress import (
     EgressProxy,
     Resolve,
     Target,
-    Unreachable,
     connect,
     resolve,
 )
@@ -335,27 +334,20 @@ class Browser:
             await asyncio.to_thread(folder.close)
 
 
-class _explained:
-    """Turns what the browser says of an action into what the model can act on."""
+@contextmanager
+def _explained(what: str) -> Generator[None]:
+    """Turn what the browser says of an action into what the model can act on."""
+    from playwright.async_api import Error as PageError
+    from playwright.async_api import TimeoutError as PageTimeout
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: Any
-    ) -> None:
-        from playwright.async_api import Error as PageError
-        from playwright.async_api import TimeoutError as PageTimeout
-
-        if isinstance(error, PageTimeout):
-            raise ToolFailed(
-                f"{self._what} does not react: it is gone, hidden or covered; read the page again"
-            ) from error
-        if isinstance(error, PageError):
-            raise ToolFailed(f"{self._what}: {reason(str(error))}") from error
+    try:
+        yield
+    except PageTimeout as error:
+        raise ToolFailed(
+            f"{what} does not react: it is gone, hidden or covered; read the page again"
+        ) from error
+    except PageError as error:
+        raise ToolFailed(f"{what}: {reason(str(error))}") from error
 
 
 def _addresses(url: str) -> list[str]:
