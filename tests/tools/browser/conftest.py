@@ -19,6 +19,18 @@ PNG = bytes.fromhex(
 )
 MEGABYTE = b"<p>" + b"word " * 209_714 + b"</p>"
 
+OPENSSL = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
+    "-subj /CN=127.0.0.1 -days 2"
+).split()
+FILES = {
+    "/text": (b"plain  text\nline two", "text/plain"),
+    "/json": (b'{"kites": 3}', "application/json"),
+    "/picture.png": (PNG, "image/png"),
+    "/paper.pdf": (b"%PDF-1.4\n", "application/pdf"),
+    "/file": (b"data", "application/octet-stream", 'attachment; filename="../../a b.bin"'),
+}
+
 
 @dataclass
 class Site:
@@ -32,7 +44,11 @@ class Site:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
-            line = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0].decode()
+            if (first := await reader.read(1)) == b"\x16":  # the greeting of TLS
+                writer.close()
+                return
+            line = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0]
+            line = (first + line).decode()
             path = line.split()[1]
             self.seen.append(line)
             await self._answer(path.partition("?")[0], path, writer)
@@ -41,18 +57,8 @@ class Site:
     async def _answer(self, path: str, whole: str, writer: asyncio.StreamWriter) -> None:
         if path in self.pages:
             await _send(writer, self.pages[path].encode())
-        elif path == "/text":
-            await _send(writer, b"plain  text\nline two", "text/plain")
-        elif path == "/json":
-            await _send(writer, b'{"kites": 3}', "application/json")
-        elif path == "/picture.png":
-            await _send(writer, PNG, "image/png")
-        elif path == "/paper.pdf":
-            await _send(writer, b"%PDF-1.4\n", "application/pdf")
-        elif path == "/file":
-            await _send(
-                writer, b"data", "application/octet-stream", 'attachment; filename="../../a b.bin"'
-            )
+        elif path in FILES:
+            await _send(writer, *FILES[path])
         elif path == "/large-file":
             await _stream(writer, "application/octet-stream", 300)
         elif path == "/large":
@@ -125,8 +131,7 @@ async def site(tmp_path_factory) -> AsyncGenerator[Site]:
 def _self_signed(folder: Path) -> ssl.SSLContext:
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-        + ["-nodes", "-subj", "/CN=127.0.0.1", "-days", "2", "-keyout", key, "-out", certificate],
+        [*OPENSSL, "-keyout", key, "-out", certificate],
         check=True,
         capture_output=True,
     )

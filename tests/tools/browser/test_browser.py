@@ -224,7 +224,13 @@ async def test_files_go_to_the_workspace_under_a_safe_name(browser, site, contex
 
 @pytest.mark.parametrize(
     "url",
-    ["file:///etc/passwd", "chrome://version", "data:text/html,x", "javascript:1", "ftp://x/"],
+    [
+        "file:///etc/passwd",
+        "chrome://version",
+        "data:text/html,x",
+        "javascript:alert(1)",
+        "ftp://x/",
+    ],
 )
 @in_one_loop
 async def test_other_schemes_are_refused(browser, context, url):

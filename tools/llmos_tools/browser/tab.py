@@ -7,6 +7,7 @@ a file. Knows nothing of which addresses may be reached.
 from __future__ import annotations
 
 import asyncio
+import base64
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from playwright.async_api import (
     CDPSession,
     Dialog,
     Download,
+    Frame,
     Page,
     Request,
     Response,
@@ -36,6 +38,7 @@ MOST_DOWNLOAD_BYTES = 100_000_000
 MOST_TEXT_CHARS = 1_000_000
 MOST_DIALOGS = 5
 _POLL_S = 0.2
+_ERROR_PAGE_LIMIT_S = 1.0
 
 
 class Crashed(Exception):
@@ -65,6 +68,8 @@ class Tab:
     _popup: Page | None = None
     _is_acting: bool = False
     _navigation: Request | None = None
+    _committed: asyncio.Event = field(default_factory=asyncio.Event)
+    _download_began: asyncio.Event = field(default_factory=asyncio.Event)
     _crash: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
@@ -80,6 +85,7 @@ class Tab:
         page.on("download", self._on_download)
         page.on("crash", self._on_crash)
         page.on("request", self._on_request)
+        page.on("framenavigated", self._on_commit)
         session = await self.context.new_cdp_session(page)
         received: dict[str, int] = {}
 
@@ -99,6 +105,10 @@ class Tab:
         self.is_crashed = True
         self._crash.set()
 
+    def _on_commit(self, frame: Frame) -> None:
+        if frame == self.page.main_frame:
+            self._committed.set()
+
     def _on_request(self, request: Request) -> None:
         with suppress(PageError):
             if request.is_navigation_request() and request.frame == self.page.main_frame:
@@ -106,6 +116,7 @@ class Tab:
 
     def _on_download(self, download: Download) -> None:
         self.download = download
+        self._download_began.set()
 
     async def _on_dialog(self, dialog: Dialog) -> None:
         if len(self.notes) < MOST_DIALOGS:
@@ -131,18 +142,32 @@ class Tab:
             PageError: it cannot be opened; a `PageTimeout` where nothing answered.
             Crashed: the page's process has ended.
         """
-        self.download = None
+        self.download, self._navigation = None, None
+        self._download_began.clear()
+        self._committed.clear()
         self.handles = ()
         try:
             response = await self._unless_crashed(
                 self.page.goto(url, wait_until="commit", timeout=self.limits.load_s * 1000)
             )
-        except PageError:
-            if self.download is not None:
-                return None
-            raise
+        except PageError as error:
+            if "Download is starting" not in str(error):
+                await self._give_way(error)
+                raise
+            async with asyncio.timeout(ACTION_LIMIT_S):
+                await self._download_began.wait()
+            return None
         await self._settle()
         return response
+
+    async def _give_way(self, error: PageError) -> None:
+        """End what a failed navigation leaves, which would break the next one off."""
+        if isinstance(error, PageTimeout):
+            await _stop(await self.context.new_cdp_session(self.page))
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ERROR_PAGE_LIMIT_S):
+                await self._committed.wait()
 
     async def act(self, action: Any) -> Response | None:
         """Do something to the page and wait for what comes of it; raises as `goto` does."""
@@ -231,6 +256,30 @@ class Tab:
             self.notes.append("the page is too busy to be read")
             return ""
 
+    async def content(self) -> bytes | None:
+        """Return the file that the page shows; None where it is larger than the limit.
+
+        Raises:
+            PageError: the page does not let itself be read.
+        """
+        script = """async most => {
+            const blob = await (await fetch(location.href, {cache: 'force-cache'})).blob()
+            if (blob.size > most) return null
+            const reader = new FileReader()
+            const read = new Promise(done => reader.onload = done)
+            reader.readAsDataURL(blob)
+            await read
+            return reader.result.split(',')[1] || ''
+        }"""
+        try:
+            async with asyncio.timeout(READ_LIMIT_S):
+                encoded = await self._unless_crashed(
+                    self.page.evaluate(script, self.limits.page_bytes)
+                )
+        except TimeoutError as error:
+            raise PageError(f"it did not arrive within {READ_LIMIT_S:g} s") from error
+        return None if encoded is None else base64.b64decode(encoded)
+
     async def downloaded(self, download: Download) -> Path | None:
         """Wait for a download; None where it is larger than the limit.
 
@@ -252,6 +301,11 @@ class Tab:
             await asyncio.gather(finished, return_exceptions=True)
         is_small = _size_of(self.downloads_folder) <= self.limits.download_bytes
         return Path(finished.result()) if is_small else None
+
+    @property
+    def asked_url(self) -> str | None:
+        """The last address that the page asked for, as the browser spells it."""
+        return self._navigation.url if self._navigation is not None else None
 
     def take_notes(self) -> list[str]:
         notes, self.notes = self.notes, []

@@ -183,20 +183,17 @@ class Browser:
         from playwright.async_api import Error as PageError
         from playwright.async_api import TimeoutError as PageTimeout
 
-        *others, last = addresses
-        for address in others:
+        problem = ""
+        for address in addresses:
             try:
                 return await self._told(tab, await tab.goto(address), context)
+            except PageTimeout:
+                problem = f"{address} did not answer within {tab.limits.load_s:g} s"
             except PageError as error:
+                problem = f"{address}: {self._why(tab.asked_url or address, str(error))}"
                 if not has_no_https(str(error)):
-                    last = address
                     break
-        try:
-            return await self._told(tab, await tab.goto(last), context)
-        except PageTimeout as error:
-            raise ToolFailed(f"{last} did not answer within {tab.limits.load_s:g} s") from error
-        except PageError as error:
-            raise ToolFailed(f"{last}: {self._why(last, str(error))}") from error
+        raise ToolFailed(problem)
 
     def _why(self, url: str, message: str) -> str:
         """Say why a page could not be opened: the proxy knows better than the browser."""
@@ -213,7 +210,8 @@ class Browser:
                 response = await tab.act(action)
             except PageError as error:
                 if "net::" in str(error):
-                    raise ToolFailed(f"the next page: {reason(str(error))}") from error
+                    why = self._why(tab.asked_url or tab.page.url, str(error))
+                    raise ToolFailed(f"the next page: {why}") from error
                 raise
         return await self._told(tab, response, context)
 
@@ -227,11 +225,11 @@ class Browser:
             raise ToolFailed(f"the page led to a {scheme}: address, which is refused")
         if response is not None and response.status >= 400:
             raise await self._error(tab, response)
-        kind = "" if response is None else response.headers.get("content-type", "")
-        if kind.startswith("image/") and response is not None:
-            body = await response.body()
-            return _noted(tab, *_parts(_saved(context, name_in_url(tab.page.url, "image"), [body])))
-        return await self._read(tab, kind.partition(";")[0].strip().lower())
+        header = "" if response is None else response.headers.get("content-type", "")
+        kind = header.partition(";")[0].strip().lower()
+        if kind in _HTML or _TEXT.match(kind) or response is None:
+            return await self._read(tab, is_html=kind in _HTML)
+        return await self._keep_shown(tab, response, kind, context)
 
     async def _error(self, tab: Tab, response: Response) -> ToolFailed:
         with suppress(ValueError):
@@ -242,13 +240,21 @@ class Browser:
         line = f"{response.url}: the server answered {status_line(response.status)}"
         return ToolFailed(f"{line}\n{text}" if text else line)
 
-    async def _read(self, tab: Tab, kind: str) -> Output:
-        if kind in _HTML:
-            text = (await tab.read()).text
-        elif _TEXT.match(kind):
-            text = await tab.plain_text()
-        else:
-            raise ToolFailed(f"{tab.page.url} is of the kind {kind!r}, which cannot be read")
+    async def _keep_shown(
+        self, tab: Tab, response: Response, kind: str, context: CallContext
+    ) -> Output:
+        """Save what the browser shows but cannot be read as text: an image, a PDF."""
+        url = tab.page.url
+        with _explained(url):
+            # Of a PDF, the response is Chromium's viewer.
+            data = await (tab.content() if kind == "application/pdf" else response.body())
+        if data is None:
+            size = tab.limits.page_bytes // 1_000_000
+            raise ToolFailed(f"{url}: the file is larger than {size} MB and was not kept")
+        return _noted(tab, *_parts(_saved(context, name_in_url(url, "file"), [data])))
+
+    async def _read(self, tab: Tab, *, is_html: bool) -> Output:
+        text = (await tab.read()).text if is_html else await tab.plain_text()
         title = await _title(tab)
         url = tab.page.url
         with suppress(ToolFailed):  # a page is worth reading though it cannot be kept
