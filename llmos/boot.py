@@ -82,7 +82,7 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         options.on_event(event)
         followers.publish(event)
 
-    found = await asyncio.to_thread(installed_tools, settings.tools, options.report)
+    found = await asyncio.to_thread(installed_tools, settings, options.report)
     table = SyscallTable([*found, *options.tools])
     renderer, engine = load_model(settings, home=options.home, report=options.report)
     kernel = Kernel(

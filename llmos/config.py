@@ -1,6 +1,8 @@
 """Settings: `config.toml`, then the environment (`LLMOS_<SECTION>__<NAME>`), then flags.
 
-Unknown keys fail at start. Knows no kernel and no tool.
+Unknown keys fail at start. A plugin adds a section by the entry-point group `llmos.settings`: the
+entry's name is the section's, its object a pydantic model with defaults. Knows no kernel and no
+tool.
 """
 
 from __future__ import annotations
@@ -8,12 +10,21 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from platformdirs import user_config_path, user_data_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    create_model,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,6 +35,7 @@ from pydantic_settings import (
 from llmos_kernel.errors import ConfigError
 
 EMBEDDED_MODEL = "embedded"
+SECTIONS = "llmos.settings"
 
 
 class ModelSettings(BaseModel):
@@ -105,6 +117,11 @@ class Settings(BaseSettings):
         file = TomlConfigSettingsSource(settings_cls, config_path())
         return init_settings, env_settings, file
 
+    def provided(self) -> list[object]:
+        """Return the sections that plugins added, which they may ask for."""
+        names = type(self).model_fields.keys() - Settings.model_fields.keys()
+        return [getattr(self, name) for name in sorted(names)]
+
 
 def load_settings(**flags: dict[str, Any]) -> Settings:
     """Read the settings; `flags` are sections of values given on the command line.
@@ -113,7 +130,7 @@ def load_settings(**flags: dict[str, Any]) -> Settings:
         ConfigError: the file is not TOML, a key is unknown, or a value does not fit.
     """
     try:
-        return Settings(**flags)  # pyright: ignore[reportArgumentType]
+        return _with_sections_of_plugins()(**flags)  # pyright: ignore[reportArgumentType]
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{config_path()} is not valid TOML: {error}") from error
     except ValidationError as error:
@@ -122,6 +139,19 @@ def load_settings(**flags: dict[str, Any]) -> Settings:
         raise ConfigError(
             f"the setting {name!r} is wrong: {problem['msg']}; `llmos config` lists all settings"
         ) from error
+
+
+def _with_sections_of_plugins() -> type[Settings]:
+    sections: dict[str, Any] = {}
+    for entry in entry_points(group=SECTIONS):
+        if entry.name in sections or entry.name in Settings.model_fields:
+            raise ConfigError(f"two plugins have settings called {entry.name!r}; uninstall one")
+        try:
+            model = entry.load()
+            sections[entry.name] = (model, model())
+        except Exception:  # a plugin may fail in any way; its tools' entries tell why
+            continue
+    return create_model("Settings", __base__=Settings, **sections)
 
 
 def explained_settings(settings: Settings) -> Iterator[tuple[str, Any, str]]:

@@ -76,7 +76,7 @@ def _model() -> str:
 
 
 def _tools(reports: list[str]) -> str:
-    table = SyscallTable(installed_tools(load_settings().tools, reports.append))
+    table = SyscallTable(installed_tools(load_settings(), reports.append))
     return ", ".join(spec.name for spec in table.specs)
 
 

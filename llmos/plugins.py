@@ -11,7 +11,7 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from llmos.config import ToolSettings, tools_folder
+from llmos.config import Settings, tools_folder
 from llmos.sdk import tools_in, tools_of
 from llmos_kernel.abi import Driver
 from llmos_kernel.errors import ConfigError, LlmosError
@@ -20,16 +20,17 @@ from llmos_kernel.syscalls import OwnedDriver
 GROUP = "llmos.tools"
 
 
-def installed_tools(settings: ToolSettings, report: Callable[[str], None]) -> list[OwnedDriver]:
+def installed_tools(settings: Settings, report: Callable[[str], None]) -> list[OwnedDriver]:
     """Return the tools of all packages and of the user's folder, as the settings want them.
 
     Raises:
         ConfigError: a disabled tool does not exist.
     """
     return discover_tools(
-        disabled=settings.disabled,
+        disabled=settings.tools.disabled,
         folder=tools_folder(),
-        trusted=settings.trusted,
+        trusted=settings.tools.trusted,
+        provided=settings.provided(),
         report=report,
     )
 
@@ -39,18 +40,20 @@ def discover_tools(
     disabled: Collection[str] = (),
     folder: Path | None = None,
     trusted: Collection[str] = (),
+    provided: Collection[object] = (),
     report: Callable[[str], None],
 ) -> list[OwnedDriver]:
     """Return the tools of all installed plugins, and of those in `folder`, but the disabled ones.
 
     `report` gets one line for each plugin that cannot be loaded. `trusted` are the digests of
-    plugins in `folder` that are loaded into this process.
+    plugins in `folder` that are loaded into this process; `provided` is what packaged plugins'
+    constructors may ask for, see `llmos.sdk.tools_of`.
 
     Raises:
         ConfigError: a disabled tool does not exist.
     """
     found: list[OwnedDriver] = []
-    plugins = [*_packaged(), *(_in_folder(folder, trusted) if folder is not None else ())]
+    plugins = [*_packaged(provided), *(_in_folder(folder, trusted) if folder is not None else ())]
     for label, owner, load in plugins:
         try:
             drivers = load()
@@ -67,9 +70,9 @@ def discover_tools(
 Plugin = tuple[str, str, Callable[[], list[Driver]]]
 
 
-def _packaged() -> Iterator[Plugin]:
+def _packaged(provided: Collection[object]) -> Iterator[Plugin]:
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        yield entry.name, _owner(entry), lambda entry=entry: tools_of(entry.load())
+        yield entry.name, _owner(entry), lambda entry=entry: tools_of(entry.load(), provided)
 
 
 def _in_folder(folder: Path, trusted: Collection[str]) -> Iterator[Plugin]:

@@ -215,8 +215,11 @@ class _Holder:
             self._is_open = False
 
 
-def tools_of(plugin: Any) -> list[Driver]:
+def tools_of(plugin: Any, provided: Collection[object] = ()) -> list[Driver]:
     """Return the tools of a plugin: a tool, a plain function, or a class with tool methods.
+
+    A class's constructor gets what it asks for by a type hint out of `provided`: its settings, a
+    model of the entry-point group `llmos.settings`.
 
     Raises:
         ConfigError: it is none of these, or a class without tools.
@@ -227,7 +230,7 @@ def tools_of(plugin: Any) -> list[Driver]:
         methods = _tool_names(plugin)
         if not methods:
             raise ConfigError(f"the class {plugin.__name__!r} has no method marked @tool")
-        owner = plugin()
+        owner = plugin(**_asked_for(plugin, provided))
         holder = _Holder(owner)
         return [_BoundTool(getattr(owner, name), holder) for name in methods]
     if inspect.isroutine(plugin):
@@ -278,6 +281,13 @@ def _check(spec: ToolSpec) -> None:
         value = getattr(spec, option)
         if value is not None and value <= 0:
             raise ConfigError(f"the tool {spec.name!r}: {option} is {value!r}; it must be above 0")
+
+
+def _asked_for(plugin: type, provided: Collection[object]) -> dict[str, object]:
+    hints = inspect.get_annotations(plugin.__init__, eval_str=True)
+    return {
+        name: value for name, hint in hints.items() for value in provided if type(value) is hint
+    }
 
 
 def _context_parameter(function: Function) -> str | None:

@@ -25,7 +25,7 @@ console = Console(highlight=False)
 def print_tools(*, as_json: bool) -> None:
     """Print the installed tools and where each comes from."""
     settings = load_settings()
-    table = SyscallTable(installed_tools(settings.tools, stderr_console.print))
+    table = SyscallTable(installed_tools(settings, stderr_console.print))
     rows: list[dict[str, Any]] = [
         {
             "name": spec.name,
