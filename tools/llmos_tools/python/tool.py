@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from llmos.sdk import CallContext, Effect, Output, ToolFailed, tool
 from llmos_kernel.errors import SandboxUnavailable
-from llmos_tools.python.figures import save_figures
+from llmos_tools.figures import save_figures
 from llmos_tools.python.limits import MIB, Limits
 from llmos_tools.python.output import Collector, notes
 from llmos_tools.python.session import KernelGone, Outcome, Session
