@@ -22,7 +22,8 @@ from llmos_tools.files.beneath import FOLDER, open_beneath
 DEEPEST = 40
 LONGEST_NAME = 255
 VERSIONS = ".llmos-versions"
-HIDDEN = re.compile(r"\.llmos-(?:versions|[0-9a-f]{16}\.tmp)")
+PYTHON_NAMES = ".llmos-python.json"
+HIDDEN = re.compile(r"\.llmos-(?:versions|python\.json|[0-9a-f]{16}\.tmp)")
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 
 

@@ -15,6 +15,12 @@ MESSAGE_BYTES = 16 * MIB
 WAITING_MESSAGES = 16
 DISPLAYED_VALUES = 500
 
+# Files between the workspace and the sandbox: each, those of one run, and how they are sent.
+FILE_BYTES = 32 * MIB
+FILES_BYTES = 128 * MIB
+MOST_FILES = 200
+PART_BYTES = 4 * MIB
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
