@@ -186,9 +186,14 @@ def test_versions_are_out_of_the_models_sight(context: CallContext) -> None:
     write_file("a.txt", "two", context)
     assert list_files(context) == "a.txt"
     assert list_files(context, "**") == "a.txt"
-    for call in (read_file, restore_file, lambda path, c: write_file(path, "x", c)):
+    hidden = ".llmos-versions/x"
+    for call in (
+        lambda: read_file(hidden, context),
+        lambda: restore_file(hidden, context),
+        lambda: write_file(hidden, "x", context),
+    ):
         with pytest.raises(ToolFailed, match="restore_file brings back versions"):
-            call(".llmos-versions/x", context)
+            call()
 
 
 def test_what_is_linked_from_outside_is_not_copied_into_a_version(

@@ -118,7 +118,22 @@ async def test_a_file_too_large_to_show_is_named_when_the_code_names_it(
         file.truncate(FILE_BYTES + 1)
     assert (await run(tool, "1", context)).text == "1"
     said = (await run(tool, "import os; os.path.exists('huge.bin')", context)).text
-    assert said == "[huge.bin is not visible to Python: files of up to 32 MB are]\nFalse"
+    assert said == "[huge.bin is not visible to Python: it is too large]\nFalse"
+
+
+@in_one_loop
+async def test_a_file_that_does_not_fit_into_the_sandbox_stays_whole_in_the_workspace(
+    context: CallContext,
+) -> None:
+    tool = Python(10.0, Limits(processes=64, folder_bytes=6 << 20), most_kernels=1)
+    (context.workspace / "a.bin").write_bytes(bytes(9 << 20))
+    try:
+        output = await run(tool, "import os; os.path.exists('a.bin')", context)
+        assert output.text == "[a.bin is not visible to Python: it is too large]\nFalse"
+        assert output.files == ()
+    finally:
+        await tool.close()
+    assert (context.workspace / "a.bin").stat().st_size == 9 << 20
 
 
 @in_one_loop

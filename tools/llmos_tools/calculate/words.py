@@ -91,7 +91,7 @@ def operators_written(text: str) -> str:
 
 def numbers_written(text: str) -> str:
     """Return a text on one line, with numbers in digits and without what opens a question."""
-    text = GROUPED_NUMBER.sub(lambda match: match[1].replace(",", ""), " ".join(text.split()))
+    text = GROUPED_NUMBER.sub(_ungrouped, " ".join(text.split()))
     if not re.search(r"[A-Za-z]{3}", text):
         return text
     text = OPENING.sub("", text).rstrip("?. ")
@@ -104,6 +104,13 @@ def numbers_written(text: str) -> str:
 
     text = SCALED_NUMBER.sub(scaled, WORDED_DECIMALS.sub(_decimals, text))
     return re.sub(r"(?<=[0-9]) (?=\.[0-9])", "", WORDED_NUMBER.sub(digits, text))
+
+
+def _ungrouped(match: re.Match[str]) -> str:
+    """Return `1,234` as one number, unless it may be two in the brackets of a function."""
+    before = match.string[: match.start()]
+    is_inside = sum(map(before.count, "([{")) > sum(map(before.count, ")]}"))
+    return match[1] if is_inside else match[1].replace(",", "")
 
 
 def _decimals(match: re.Match[str]) -> str:

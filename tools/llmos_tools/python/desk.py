@@ -33,8 +33,12 @@ class Desk:
         """Write a part of a file, given in base 64."""
         file = self._folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("wb" if is_first else "ab") as stream:
-            stream.write(base64.b64decode(data))
+        try:
+            with file.open("wb" if is_first else "ab") as stream:
+                stream.write(base64.b64decode(data))
+        except OSError:
+            self.drop(path)  # a part of a file must not be taken for a change of it
+            raise
         self._known[path] = self._state(file)
 
     def drop(self, path: str) -> None:

@@ -16,6 +16,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from llmos.sdk import CallContext, ToolFailed
@@ -30,7 +31,7 @@ from llmos_tools.files.workspace import (
     workspace_of,
 )
 from llmos_tools.files.writing import put
-from llmos_tools.python.limits import FILE_BYTES, FILES_BYTES, MIB, MOST_FILES, PART_BYTES
+from llmos_tools.python.limits import FILE_BYTES, FILES_BYTES, MOST_FILES, MOST_SHOWN, PART_BYTES
 from llmos_tools.python.session import Session
 
 
@@ -67,9 +68,7 @@ class Exchange:
                 else:
                     unseen.append(path)
         return [
-            f"[{path} is not visible to Python: files of up to {FILE_BYTES // MIB} MB are]"
-            for path in unseen
-            if path in code
+            f"[{path} is not visible to Python: it is too large]" for path in unseen if path in code
         ]
 
     async def fetch(self, session: Session, context: CallContext) -> Left:
@@ -109,9 +108,8 @@ class Exchange:
 
 def _states(folder: int) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield the visible files of a workspace with what tells whether they have changed."""
-    for entry in walk(folder):
-        if entry.is_folder or not _is_visible(entry):
-            continue
+    visible = (entry for entry in walk(folder) if not entry.is_folder and _is_visible(entry))
+    for entry in islice(visible, MOST_SHOWN):
         try:
             with opened(folder, entry.parts, READ) as file:
                 status = os.fstat(file)
