@@ -75,6 +75,21 @@ WORDS = """
     (3 + 4) * 1,000 -> 7000
     solve x^2 = 4 for x -> [-2, 2]
     solve 2x + 3 = 7 -> [2]
+    three fifths -> 0.6
+    two thirds plus one third -> 1
+    one and a half times 4 -> 6
+    two to the 10th power -> 1024
+    3 dozen -> 36
+    30% off 80 -> 56
+    gcd of 12 and 18 -> 6
+    the least common multiple of 4 and 6 -> 12
+    is 97 prime? -> True
+    prime factors of 360 -> {2: 3, 3: 2, 5: 1}
+    7 choose 3 -> 35
+    what is the derivative of x^2 -> 2*x
+    derivative of x*y with respect to y -> x
+    integrate x^2 from 0 to 1 -> 1/3 ≈ 0.333333
+    integral of 2x -> x**2
 """
 
 DIGITS = """
@@ -130,6 +145,7 @@ UNITS = """
     300 K in C -> 26.85 C
     0 celsius in kelvin -> 273.15 kelvin
     0 C in F -> 32 F
+    1/2 cup in ml -> 118.29411825 ml
     0 km in miles -> 0 miles
     5 km - 5 km in miles -> 0 miles
     20 celsius + 5 celsius in fahrenheit -> 77 fahrenheit

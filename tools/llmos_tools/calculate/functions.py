@@ -198,6 +198,12 @@ def primes_between(low: Any, high: Any) -> Any:
     return list(sympy.primerange(low, high))
 
 
+def integral(term: Any, low: Any, high: Any) -> Any:
+    """Return an integral over the one variable of a term."""
+    (symbol,) = term.free_symbols or {sympy.Symbol("x")}
+    return sympy.integrate(term, (symbol, low, high))
+
+
 def hypotenuse(*sides: Any) -> Any:
     return sympy.sqrt(sympy.Add(*(side**2 for side in sides)))
 
@@ -251,7 +257,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "gcd": gcd, "inv": inverse, "lcm": lcm, "log10": log10, "log2": log2,
     "max": largest, "mean": mean, "median": median, "min": smallest, "pow": power,
     "comb": sizes.binomial, "degrees": degrees, "dot": dot,
-    "cross": cross, "hypot": hypotenuse, "isqrt": whole_root,
+    "cross": cross, "hypot": hypotenuse, "integral": integral, "isqrt": whole_root,
     "linsolve": solutions_of_linear, "mod_inverse": inverse_modulo,
     "nonlinsolve": solutions_of_linear,
     "percent": percent, "perm": permutations, "plot": plot, "primerange": primes_between,

@@ -42,7 +42,7 @@ TWO_WORDS = re.compile(r"\b(light|nautical|metric|troy|astronomical)\s+([a-z]+)"
 FLUID_OUNCE = re.compile(r"\b(?:fl\.?|fluid)\s*(?:oz|ounces?)\b", re.IGNORECASE)
 # A unit right after its number binds more tightly than what stands between two quantities.
 QUANTITY = re.compile(
-    r"(?<![\w.])(?P<number>[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*"
+    r"(?<![\w.])(?P<number>[0-9]+\s*/\s*[0-9]+|[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*"
     r"(?P<unit>(?!(?:in|to|into|as|e|E|mod)\s+[A-Za-z])[A-Za-zµ_]+)(?!\w|\()"
     r"(?P<power>\s*(?:\^|\*\*)\s*-?[0-9]+|[²³])?"
 )

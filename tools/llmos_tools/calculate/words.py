@@ -31,7 +31,8 @@ OPERAND = r"(-?[0-9.]+!?%?|[a-z]\w*\([^()]*\)|\([^()]*\)|[a-z]\w*)"
 LIST = rf"{OPERAND}(?:,\s*{OPERAND})*,?\s+and\s+{OPERAND}"
 
 RULES: tuple[tuple[str, str], ...] = (
-    (r"\bthe\s+(?=square|cube|sum|product|difference|quotient|average|mean|factorial|log)", ""),
+    (r"\bthe\s+(?=square|cube|sum|product|difference|quotient|average|mean|factorial|log|least"
+     r"|greatest)", ""),
     (r"\b(?:find\s+the\s+)?(?:first\s+)?([0-9]+)\s+(?:significant\s+)?digits\s+of\s+(.+)$",
      r"N(\2, \1)"),
     (r"^(.+?)\s+to\s+([0-9]+)\s+(?:significant\s+)?(?:digits|figures)$", r"N(\1, \2)"),
@@ -41,6 +42,19 @@ RULES: tuple[tuple[str, str], ...] = (
     (rf"^{OPERAND}\s+is\s+what\s+(?:percent(?:age)?|%)\s+of\s+{OPERAND}$", r"100*\1/(\2)"),
     (rf"^what\s+(?:percent(?:age)?|%)\s+of\s+{OPERAND}\s+is\s+{OPERAND}$", r"100*\2/(\1)"),
     (r"\b(?:percent|per\s+cent|percentage)\b", "%"),
+    (rf"{OPERAND}\s*%\s*off\s+(?:of\s+)?{OPERAND}", r"(\2 - \1%)"),
+    (rf"\b(?:gcd|greatest\s+common\s+divisor)\s+of\s+{OPERAND}\s+and\s+{OPERAND}", r"gcd(\1, \2)"),
+    (rf"\b(?:lcm|least\s+common\s+multiple)\s+of\s+{OPERAND}\s+and\s+{OPERAND}", r"lcm(\1, \2)"),
+    (rf"^is\s+{OPERAND}\s+(?:a\s+)?prime(?:\s+number)?$", r"isprime(\1)"),
+    (rf"\bprime\s+factors\s+of\s+{OPERAND}", r"factorint(\1)"),
+    (rf"{OPERAND}\s+choose\s+{OPERAND}", r"binomial(\1, \2)"),
+    (r"^(?:the\s+)?derivative\s+of\s+(.+?)(?:\s+with\s+respect\s+to\s+([a-z]))$", r"diff(\1, \2)"),
+    (r"^(?:the\s+)?derivative\s+of\s+(.+)$", r"diff(\1)"),
+    (r"^(?:the\s+)?(?:integral\s+of|integrate)\s+(?!\()(.+?)\s+from\s+(\S+)\s+to\s+(\S+)$",
+     r"integral(\1, \2, \3)"),
+    (r"^(?:the\s+)?(?:integral\s+of|integrate)\s+(?!\()(.+)$", r"integrate(\1)"),
+    (r"\b([0-9]+)\s+and\s+(?:a|1)\s+half\b", r"(\1 + 1/2)"), (r"\bdozen\b", "*12"),
+    (r"\bto\s+the\s+([0-9]+)(?:st|nd|rd|th)?(?:\s+power)?\b", r"**\1"),
     (rf"\bsum\s+of\s+{OPERAND}\s+and\s+{OPERAND}", r"(\1 + \2)"),
     (rf"\bproduct\s+of\s+{OPERAND}\s+and\s+{OPERAND}", r"(\1 * \2)"),
     (rf"\bdifference\s+(?:of|between)\s+{OPERAND}\s+and\s+{OPERAND}", r"(\1 - \2)"),
@@ -74,6 +88,11 @@ OPENING = re.compile(
     r"work out|find)\b(?=.*[0-9a-z])(?!\()(?: the\b)?",
     re.IGNORECASE,
 )
+FRACTIONS = {
+    "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6,
+    "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10, "hundredth": 100,
+}  # fmt: skip
+FRACTION = re.compile(rf"\b([0-9]+)[\s-]+({'|'.join(FRACTIONS)})(s?)\b(?! of\b)", re.IGNORECASE)
 COMPILED = tuple((re.compile(pattern, re.IGNORECASE), text) for pattern, text in RULES)
 SEVERAL = re.compile(rf"\b(average|mean|median)\s+of\s+({LIST})", re.IGNORECASE)
 NAMES_OF_SEVERAL = {"average": "mean", "mean": "mean", "median": "median"}
@@ -83,6 +102,7 @@ def operators_written(text: str) -> str:
     """Return a text with the words of operators and functions written as signs."""
     if not re.search(r"[A-Za-z]{3}|°", text):
         return text
+    text = FRACTION.sub(lambda match: f"({match[1]}/{FRACTIONS[match[2].lower()]})", text)
     text = SEVERAL.sub(_several, text)
     for pattern, replacement in COMPILED:
         text = pattern.sub(replacement, text)
@@ -94,7 +114,7 @@ def numbers_written(text: str) -> str:
     text = GROUPED_NUMBER.sub(_ungrouped, " ".join(text.split()))
     if not re.search(r"[A-Za-z]{3}", text):
         return text
-    text = OPENING.sub("", text).rstrip("?. ")
+    text = OPENING.sub("", text).rstrip("?. ").lstrip()
 
     def digits(match: re.Match[str]) -> str:
         return " ".join(map(str, _values(re.split(r"[\s-]+", match[0].lower()))))
