@@ -8,7 +8,7 @@ from typing import Any
 from llmos.sdk import CallContext, FunctionTool, tool
 from llmos_kernel.abi import JsonObject, blob_handle
 from llmos_tools.files import read_file
-from llmos_tools.files.pages import PAGE_CHARS
+from llmos_tools.files.blob_pages import PAGE_CHARS
 
 Make = Callable[..., Any]
 LINES = "".join(f"line {number}\n" for number in range(2000))
