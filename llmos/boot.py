@@ -81,7 +81,7 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         options.on_event(event)
         followers.publish(event)
 
-    found = discover_tools(disabled=settings.tools.disabled, report=options.report)
+    found = await installed_tools(settings, home=options.home, report=options.report)
     table = SyscallTable([*found, *options.tools])
     renderer, engine = load_model(settings, home=options.home, report=options.report)
     kernel = Kernel(
@@ -105,6 +105,22 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         server.stop()
         await kernel.close()
         await server.close()
+
+
+async def installed_tools(
+    settings: Settings, *, home: Path, report: Callable[[str], None]
+) -> list[OwnedDriver]:
+    """Return the tools of plugins and of MCP servers, but for the disabled ones.
+
+    `report` gets one line for each plugin, server and tool that is left out.
+
+    Raises:
+        ConfigError: a disabled tool does not exist, or the file of servers is wrong.
+    """
+    from llmos.mcp.client import mcp_tools
+
+    more = await mcp_tools(settings.mcp, home, report)
+    return discover_tools(disabled=settings.tools.disabled, report=report, more=more)
 
 
 def record_failed_start(home: Path, task: str, settings: Settings, error: LlmosError) -> None:

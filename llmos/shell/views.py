@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from llmos.boot import describe_model, load_model
-from llmos.config import explained_settings, load_settings
-from llmos.plugins import discover_tools
+from llmos.boot import describe_model, installed_tools, load_model
+from llmos.config import explained_settings, home_path, load_settings
 from llmos.shell.progress import console as stderr_console
 from llmos.shell.progress import working
 from llmos_kernel.syscalls import SyscallTable
@@ -21,9 +21,8 @@ console = Console(highlight=False)
 def print_tools(*, as_json: bool) -> None:
     """Print the installed tools and where each comes from."""
     settings = load_settings()
-    table = SyscallTable(
-        discover_tools(disabled=settings.tools.disabled, report=stderr_console.print)
-    )
+    report = stderr_console.print
+    table = SyscallTable(asyncio.run(installed_tools(settings, home=home_path(), report=report)))
     rows: list[dict[str, Any]] = [
         {
             "name": spec.name,
