@@ -75,9 +75,7 @@ def _model() -> str:
 
 
 def _tools(reports: list[str]) -> str:
-    found = asyncio.run(
-        installed_tools(load_settings(), home=home_path(), report=reports.append)
-    )
+    found = asyncio.run(installed_tools(load_settings(), home=home_path(), report=reports.append))
     return ", ".join(owned.driver.spec.name for owned in found)
 
 

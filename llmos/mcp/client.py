@@ -101,7 +101,7 @@ async def refreshed(server: Server, folder: Path, report: Report) -> bool:
         async with connected(server, folder, on_lost=lambda: None):
             return True
     except Exception as error:  # a server may fail in any way; the others go on
-        report(start_problem(server, error))
+        report(start_problem(server, folder, error))
         return False
 
 

@@ -24,7 +24,6 @@ from llmos_kernel.errors import RetryCall, ToolFailed
 if TYPE_CHECKING:
     import mcp_types as types
     from mcp import Client
-    from mcp.client import Transport
 
 START_S = 60.0
 LARGEST_LOG = 1_000_000
@@ -147,7 +146,9 @@ class Connection:
                 await over.wait()
         except Exception as error:  # a server may fail in any way: those who wait get the error
             if not ready.done():
-                ready.set_exception(ConnectionError(start_problem(self._server, error)))
+                ready.set_exception(
+                    ConnectionError(start_problem(self._server, self._folder, error))
+                )
         finally:
             over.set()
             if not ready.done():
@@ -168,15 +169,19 @@ def log_path(folder: Path, server: Server) -> Path:
     return folder / f"{safe_name(server.name)}.log"
 
 
-def start_problem(server: Server, error: BaseException) -> str:
+def start_problem(server: Server, folder: Path, error: BaseException) -> str:
     """Say in one line why a server could not be started."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    reached = server.url or server.command
     why = str(error) or type(error).__name__
     if isinstance(error, TimeoutError):
         why = f"it did not answer within {START_S:g} s"
-    return f"the MCP server {server.name!r} ({reached!r}) could not be started: {why}"
+    if server.url:
+        return f"the MCP server {server.name!r} cannot be reached at {server.url!r}: {why}"
+    return (
+        f"the MCP server {server.name!r} ({server.command!r}) could not be started: {why}; "
+        f"its log is {log_path(folder, server)}"
+    )
 
 
 @asynccontextmanager

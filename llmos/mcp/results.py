@@ -39,9 +39,7 @@ class ResultReader:
             ToolFailed: the tool says that it failed, or a file cannot be written.
         """
         parts = [self._part(block) for block in result.content]
-        if result.structured_content is not None and not _is_said(
-            result.structured_content, parts
-        ):
+        if result.structured_content is not None and not _is_said(result.structured_content, parts):
             parts.append(json.dumps(result.structured_content, ensure_ascii=False))
         text = "\n".join(part for part in parts if part)
         if result.is_error:
