@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -206,8 +207,10 @@ async def listed(client: Client) -> list[ListedTool]:
     cursor: str | None = None
     while True:
         page = await client.list_tools(cursor=cursor)
-        tools += [ListedTool(name=t.name, description=t.description or "", parameters=t.input_schema)
-                  for t in page.tools]  # fmt: skip
+        tools += [
+            ListedTool(name=t.name, description=t.description or "", parameters=t.input_schema)
+            for t in page.tools
+        ]
         cursor = page.next_cursor
         if not cursor:
             return tools
@@ -238,7 +241,7 @@ def _client(server: Server, log: TextIO, on_lost: Callable[[], None]) -> Client:
     return Client(
         transport,
         message_handler=note,
-        client_info=Implementation(name="llmos", version="0.1.0"),
+        client_info=Implementation(name="llmos", version=version("llmos")),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,10 @@ class SchemaRefused(Exception):
 
 
 class ListingCache:
-    """The tool lists of servers, a file for each: `NAME.HASH.json`. Damaged files count as none."""
+    """The tool lists of servers, a file for each; a damaged one counts as none.
+
+    It is called by a hash of the server's name and one of how it is reached.
+    """
 
     _form = TypeAdapter(list[ListedTool])
 
@@ -61,15 +65,15 @@ class ListingCache:
         """Keep a list in place of the server's former ones."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._path(server)
-        temporary = path.with_suffix(".tmp")
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_bytes(self._form.dump_json(tools))
         temporary.replace(path)
-        for other in self._folder.glob(f"{safe_name(server.name)}.*.json"):
+        for other in self._folder.glob(f"{_hash(server.name)}.*.json"):
             if other != path:
                 other.unlink(missing_ok=True)
 
     def _path(self, server: Server) -> Path:
-        return self._folder / f"{safe_name(server.name)}.{server.digest[:16]}.json"
+        return self._folder / f"{_hash(server.name)}.{server.digest[:16]}.json"
 
 
 def safe_name(name: str) -> str:
@@ -82,8 +86,11 @@ def tool_name(server: str, tool: str) -> str:
     name = f"mcp__{safe_name(server)}__{safe_name(tool)}"
     if len(name) <= LONGEST_NAME:
         return name
-    digest = hashlib.sha256(f"{server}\0{tool}".encode()).hexdigest()[:8]
-    return f"{name[: LONGEST_NAME - 9]}_{digest}"
+    return f"{name[: LONGEST_NAME - 9]}_{_hash(f'{server}/{tool}')[:8]}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def spec_of(server: Server, tool: ListedTool) -> ToolSpec:
@@ -116,7 +123,7 @@ def checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
     Raises:
         SchemaRefused: it is not one of an object, too large, or refers to what is not in it.
     """
-    whole = {"type": "object", "properties": {}} | schema
+    whole: dict[str, Any] = {"type": "object", "properties": {}} | schema
     if len(json.dumps(whole)) > LONGEST_SCHEMA:
         raise SchemaRefused(f"its schema is longer than {LONGEST_SCHEMA} characters")
     if whole["type"] != "object":

@@ -11,12 +11,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import mimetypes
+import socket
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
+
+import mcp_types as types
+import uvicorn
+from mcp import MCPError
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
 
 from llmos.boot import journal_path, workspace_path
 from llmos_kernel.abi import CallContext, Driver, ToolCall, ToolResult
@@ -25,10 +32,6 @@ from llmos_kernel.errors import ConfigError, RetryCall
 from llmos_kernel.journal import Journal, explained
 from llmos_kernel.policy import Approver, needs_approval
 from llmos_kernel.syscalls import OwnedDriver, SyscallTable
-
-if TYPE_CHECKING:
-    import mcp_types as types
-    from mcp.server.lowlevel import Server
 
 TASK = "calls of MCP clients"
 MOST_PICTURE_BYTES = 5_000_000
@@ -139,10 +142,6 @@ def chosen(drivers: Sequence[OwnedDriver], names: Sequence[str]) -> list[OwnedDr
 
 def server_over(gate: CallGate, workspace: Path) -> Server[Any]:
     """Return a server of the protocol whose tools are those of the gate."""
-    import mcp_types as types
-    from mcp import MCPError
-    from mcp.server.lowlevel import Server
-
     tools = [
         types.Tool(
             name=spec.name,
@@ -169,16 +168,12 @@ def server_over(gate: CallGate, workspace: Path) -> Server[Any]:
 
 def reply_of(result: ToolResult, workspace: Path) -> types.CallToolResult:
     """Return a result as the protocol says it: its text, pictures, and links to other files."""
-    import mcp_types as types
-
     blocks: list[types.ContentBlock] = [types.TextContent(text=result.text)]
     blocks += [_file_block(workspace, name) for name in result.files]
     return types.CallToolResult(content=blocks, is_error=result.status != "ok")
 
 
 def _file_block(workspace: Path, name: str) -> types.ContentBlock:
-    import mcp_types as types
-
     path = workspace / name
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     # What a tool made may be replaced by a link meanwhile; such a one is named, never followed.
@@ -191,8 +186,6 @@ def _file_block(workspace: Path, name: str) -> types.ContentBlock:
 
 async def serve_on_stdio(server: Server[Any]) -> None:
     """Serve one client until it closes our stdin. What else prints goes to stderr meanwhile."""
-    from mcp.server.stdio import stdio_server
-
     async with stdio_server() as (read, write):
         await server.run(read, write, server.create_initialization_options())
 
@@ -203,10 +196,6 @@ async def serve_on_http(server: Server[Any], port: int, report: Callable[[str], 
     Raises:
         ConfigError: the port is taken.
     """
-    import socket
-
-    import uvicorn
-
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     with listener:

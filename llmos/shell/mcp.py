@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -12,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmos.boot import workspace_path
+from llmos.cli import INTERRUPTED
 from llmos.config import Settings, home_path, load_settings
 from llmos.mcp.client import INSTALL, configured_servers, refreshed, state_folder
 from llmos.mcp.config import Server
@@ -98,7 +101,23 @@ async def _serve(
     approve = approve_all if is_allowed else deny_all
     async with opened_gate(drivers, home_path(), approve) as gate:
         server = server_over(gate, workspace_path(home_path()))
-        if port is None:
-            await serve_on_stdio(server)
-        else:
+        if port is not None:
             await serve_on_http(server, port, report)
+            return
+        serving = asyncio.create_task(serve_on_stdio(server))
+        await _ended_or_signalled(serving)
+    if not serving.done():
+        # A thread of the library waits for a line on stdin, and nothing else can end it.
+        os._exit(INTERRUPTED)
+    await serving
+
+
+async def _ended_or_signalled(work: asyncio.Task[None]) -> None:
+    """Wait for the end of some work, or for Ctrl-C or SIGTERM."""
+    signalled = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, signalled.set)
+    waiting = asyncio.create_task(signalled.wait())
+    await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()

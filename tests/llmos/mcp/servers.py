@@ -86,8 +86,9 @@ def odd() -> str:
     return os.environ.get("GREETING", "none")
 
 
-note("STARTS")
-if len(sys.argv) > 1:
-    server.run("streamable-http", port=int(sys.argv[1]))
-else:
-    server.run("stdio")
+if __name__ == "__main__":
+    note("STARTS")
+    if len(sys.argv) > 1:
+        server.run("streamable-http", port=int(sys.argv[1]))
+    else:
+        server.run("stdio")
