@@ -101,13 +101,11 @@ async def _serve(
     approve = approve_all if is_allowed else deny_all
     async with opened_gate(drivers, home_path(), approve) as gate:
         server = server_over(gate, workspace_path(home_path()))
-        if port is not None:
-            await serve_on_http(server, port, report)
-            return
-        serving = asyncio.create_task(serve_on_stdio(server))
+        work = serve_on_stdio(server) if port is None else serve_on_http(server, port, report)
+        serving = asyncio.create_task(work)
         await _ended_or_signalled(serving)
     if not serving.done():
-        # A thread of the library waits for a line on stdin, and nothing else can end it.
+        # A thread of the library may wait for a line on stdin, and nothing else can end it.
         os._exit(INTERRUPTED)
     await serving
 

@@ -14,15 +14,19 @@ from typing import Any
 
 import pytest
 
-from llmos.config import load_settings
+from llmos import boot
+from llmos.boot import BootOptions, booted, load_renderer
+from llmos.config import Settings, load_settings
 from llmos.mcp.client import mcp_tools
 from llmos.mcp.config import Server
 from llmos.mcp.connection import BackOff, Connection
 from llmos.mcp.results import ResultReader
 from llmos_kernel.abi import CallContext, Output, ToolCall
 from llmos_kernel.dispatch import Dispatcher
+from llmos_kernel.engine.fake import FakeEngine
 from llmos_kernel.errors import ConfigError, ToolFailed
-from llmos_kernel.policy import needs_approval
+from llmos_kernel.journal import JournalEvent
+from llmos_kernel.policy import approve_all, deny_all, needs_approval
 from llmos_kernel.syscalls import SyscallTable
 from tests.llmos.mcp.conftest import SCRIPT, Marks, eventually, opened
 from tests.llmos.mcp.servers import PNG
@@ -146,6 +150,34 @@ async def test_tools_are_known_from_the_last_start_and_called_through_dispatch(
     assert len(marks.pids("STARTS")) == 2
     await table.close()
     assert lines == []
+
+
+async def test_a_process_calls_a_server_when_the_user_says_yes(
+    home: Path, marks: Marks, write_servers: WriteServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"command": sys.executable, "args": [str(SCRIPT)], "env": marks.environment}
+    write_servers(tests=entry)
+    monkeypatch.setenv("LLMOS_TOOLS__DISABLED", '["mcp__tests__die", "mcp__away__tool"]')
+
+    def load_model(settings: Settings, **_: Any) -> Any:
+        renderer = load_renderer(settings)
+        call = '{"name": "mcp__tests__add", "arguments": {"a": 40, "b": 2}}'
+        assert renderer.call_open_id is not None
+        assert renderer.call_close_id is not None
+        ids = [renderer.call_open_id, *renderer.content_ids(call), renderer.call_close_id]
+        says = [[*ids, renderer.stop_id], [*renderer.content_ids("Done."), renderer.stop_id]]
+        return renderer, FakeEngine(by_pid={1: says, 2: says})
+
+    monkeypatch.setattr(boot, "load_model", load_model)
+    events: list[JournalEvent] = []
+    for approve in (deny_all, approve_all):
+        options = BootOptions(approve=approve, on_event=events.append)
+        async with booted(load_settings(), options) as kernel:
+            assert await kernel.wait(kernel.spawn("Add 40 and 2.").pid) == "Done."
+    results = [event.body for event in events if event.kind == "tool_result"]
+    assert [result["status"] for result in results] == ["denied", "ok"]
+    assert results[1]["text"] == "42"
+    assert len(marks.pids("STARTS")) == 2
 
 
 async def test_a_server_that_cannot_start_is_reported_and_stops_no_other(

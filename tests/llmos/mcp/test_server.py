@@ -188,7 +188,7 @@ async def test_the_installed_tools_are_served_over_http_to_this_machine_only(
     assert printed == ""
     assert reported.startswith(f"llmos: serving at {address}\n")
     assert "Traceback" not in reported
-    assert process.returncode == 0
+    assert process.returncode == 130
     assert [event["event"] for event in journalled(home)][-1] == "state"
 
 
