@@ -75,6 +75,11 @@ class Server:
     timeout_s: float = 60.0
 
     @property
+    def address(self) -> str:
+        """Where it is, for people: no arguments and no query, which can hold secrets."""
+        return re.sub("(?<=//)[^/@]*@", "", self.url.partition("?")[0]) or self.command
+
+    @property
     def digest(self) -> str:
         """A hash of how it is reached: another one may offer other tools."""
         value = {**asdict(self), "effects": None, "timeout_s": None}

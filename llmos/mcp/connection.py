@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 from llmos.mcp.config import Server
 from llmos.mcp.listing import MOST_TOOLS, ListedTool, ListingCache, safe_name
 from llmos_kernel.abi import JsonObject
-from llmos_kernel.errors import RetryCall, ToolFailed
+from llmos_kernel.errors import LlmosError, RetryCall, ToolFailed
 
 if TYPE_CHECKING:
     import mcp_types as types
     from mcp import Client
 
-START_S = 60.0
+START_S = 30.0
 LARGEST_LOG = 1_000_000
 
 
@@ -80,24 +80,12 @@ class Connection:
             ToolFailed: the server cannot be reached, was lost meanwhile, or refuses.
             RetryCall: the server says that the arguments are wrong.
         """
-        from mcp import MCPError
-        from mcp_types import CONNECTION_CLOSED, INVALID_PARAMS
-
         session = await self._usable()
         client = await self._client(session)
         try:
             result = await client.call_tool(tool, dict(arguments))
-        except MCPError as error:
-            if error.code == INVALID_PARAMS:
-                raise RetryCall(error.message) from error
-            if error.code == CONNECTION_CLOSED or error.message == "Session terminated":
-                session.over.set()
-                raise ToolFailed(self._lost(error.message)) from error
-            raise ToolFailed(f"the MCP server {self._server.name!r}: {error.message}") from error
-        except (RuntimeError, ValueError) as error:  # the library's, for results that do not fit
-            raise ToolFailed(
-                f"the MCP server {self._server.name!r} answered what it may not: {error}"
-            ) from error
+        except Exception as error:  # the library's boundary: the model gets the error
+            raise self._explained(error, session) from error
         self._num_failures = 0
         return result
 
@@ -158,12 +146,25 @@ class Connection:
             delay_s = self._back_off.delay_s(self._num_failures)
             self._not_before = time.monotonic() + delay_s
 
-    def _lost(self, why: str) -> str:
-        return (
-            f"the MCP server {self._server.name!r} was lost during the call ({why}), which may or "
-            f"may not have had its effect; the next call starts it anew; its log is "
-            f"{log_path(self._folder, self._server)}"
-        )
+    def _explained(self, error: Exception, session: _Session) -> LlmosError:
+        from mcp import MCPError
+        from mcp_types import CONNECTION_CLOSED, INVALID_PARAMS
+
+        name = self._server.name
+        code = error.code if isinstance(error, MCPError) else None
+        text = error.message if isinstance(error, MCPError) else str(error)
+        if code == CONNECTION_CLOSED or text == "Session terminated" or session.over.is_set():
+            session.over.set()
+            return ToolFailed(
+                f"the MCP server {name!r} was lost during the call ({text}), which may or may not "
+                f"have had its effect; the next call connects anew; its log is "
+                f"{log_path(self._folder, self._server)}"
+            )
+        if code == INVALID_PARAMS:
+            return RetryCall(text)
+        if code is not None:
+            return ToolFailed(f"the MCP server {name!r}: {text}")
+        return ToolFailed(f"the MCP server {name!r} answered what it may not: {text}")
 
 
 def log_path(folder: Path, server: Server) -> Path:
@@ -178,7 +179,7 @@ def start_problem(server: Server, folder: Path, error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         why = f"it did not answer within {START_S:g} s"
     if server.url:
-        return f"the MCP server {server.name!r} cannot be reached at {server.url!r}: {why}"
+        return f"the MCP server {server.name!r} cannot be reached at {server.address!r}: {why}"
     return (
         f"the MCP server {server.name!r} ({server.command!r}) could not be started: {why}; "
         f"its log is {log_path(folder, server)}"

@@ -11,9 +11,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
@@ -29,6 +29,8 @@ LONGEST_NAME = 64
 LONGEST_DESCRIPTION = 2000
 LONGEST_SCHEMA = 50_000
 MOST_TOOLS = 1000
+
+Lookup: TypeAlias = Callable[[str], Any]
 
 
 class ListedTool(BaseModel):
@@ -124,34 +126,61 @@ def checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
         SchemaRefused: it is not one of an object, too large, or refers to what is not in it.
     """
     whole: dict[str, Any] = {"type": "object", "properties": {}} | schema
-    if len(json.dumps(whole)) > LONGEST_SCHEMA:
-        raise SchemaRefused(f"its schema is longer than {LONGEST_SCHEMA} characters")
     if whole["type"] != "object":
         raise SchemaRefused(f"its schema is of type {whole['type']!r}, not of an object")
     try:
+        if len(json.dumps(whole)) > LONGEST_SCHEMA:
+            raise SchemaRefused(f"its schema is longer than {LONGEST_SCHEMA} characters")
         Draft202012Validator.check_schema(whole)
         _check_references(whole)
-        next(Draft202012Validator(whole).iter_errors({}), None)
+        _check_arguments(whole["properties"])
+        return cast(dict[str, Any], _tidied(whole))
     except SchemaError as error:
         raise SchemaRefused(f"its schema is not valid: {error.message}") from error
-    except (RecursionError, Unresolvable) as error:
-        raise SchemaRefused(f"its schema refers to what cannot be found: {error}") from error
-    _check_arguments(whole["properties"])
-    return cast(dict[str, Any], _tidied(whole))
+    except Unresolvable as error:
+        raise SchemaRefused(f"its schema refers to what is not in it: {error}") from error
+    except RecursionError as error:
+        raise SchemaRefused("its schema is nested too deeply") from error
 
 
 def _check_references(schema: dict[str, Any]) -> None:
     """Check that what a schema refers to is in it: a reference out of it would be fetched."""
     resolver = Registry[Any]().resolver_with_root(DRAFT202012.create_resource(schema))
+    seen: set[int] = set()
+
+    def lookup(reference: str) -> Any:
+        return resolver.lookup(reference).contents
+
     for part in _objects(schema):
         for key in ("$dynamicRef", "$recursiveRef", "$id"):
             if isinstance(part.get(key), str) and (key != "$id" or part is not schema):
                 raise SchemaRefused(f"its schema has {key!r}")
         reference = part.get("$ref")
-        if isinstance(reference, str):
-            if not reference.startswith("#"):
-                raise SchemaRefused(f"its schema refers to {reference!r}, which is outside of it")
-            resolver.lookup(reference)
+        if isinstance(reference, str) and not reference.startswith("#"):
+            raise SchemaRefused(f"its schema refers to {reference!r}, which is outside of it")
+        _check_ends(part, lookup, seen, ())
+
+
+def _check_ends(
+    schema: dict[str, Any], lookup: Lookup, seen: set[int], above: tuple[int, ...]
+) -> None:
+    """Check that judging a value by a schema does not come back to it with the same value."""
+    if id(schema) in above:
+        raise SchemaRefused("its schema refers to itself without an end")
+    if id(schema) in seen:
+        return
+    for part in _of_same_value(schema, lookup):
+        _check_ends(part, lookup, seen, (*above, id(schema)))
+    seen.add(id(schema))
+
+
+def _of_same_value(schema: dict[str, Any], lookup: Lookup) -> Iterator[dict[str, Any]]:
+    parts: list[Any] = [schema.get(key) for key in ("not", "if", "then", "else")]
+    for key in ("allOf", "anyOf", "oneOf"):
+        parts += schema[key] if isinstance(schema.get(key), list) else []
+    if isinstance(reference := schema.get("$ref"), str):
+        parts.append(lookup(reference))
+    yield from (part for part in parts if isinstance(part, dict))
 
 
 def _check_arguments(properties: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ def _row(server: Server) -> dict[str, Any]:
             notes[spec.name] = f"checked only once it is written: {problem}"
     return {
         "name": server.name,
-        "reached": server.url or " ".join([server.command, *server.args]),
+        "reached": server.address,
         "state": "not asked yet" if tools is None else "known",
         "effects": sorted(effect.value for effect in server.effects),
         "tools": names,

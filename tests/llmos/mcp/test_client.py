@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -210,3 +211,9 @@ async def test_without_a_file_there_are_no_servers_and_a_named_file_must_be_ther
     assert await mcp_tools(load_settings().mcp, home, lambda line: None) == []
     with pytest.raises(ConfigError, match=r"there is no file '/no/mcp\.json'; the setting mcp"):
         await mcp_tools(load_settings(mcp={"file": "/no/mcp.json"}).mcp, home, lambda line: None)
+
+
+def test_the_library_of_the_protocol_loads_only_when_a_server_is_needed() -> None:
+    code = "import sys, llmos.mcp.client, llmos.shell.mcp; print('mcp' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    assert printed == b"False\n"

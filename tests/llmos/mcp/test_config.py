@@ -112,6 +112,11 @@ def test_a_wrong_entry_is_an_error_that_names_the_server(
     assert "\n" not in str(raised.value)
 
 
+def test_what_people_are_shown_of_a_server_holds_no_secret() -> None:
+    assert Server("a", url="https://me:pass@host:1/mcp?key=k").address == "https://host:1/mcp"
+    assert Server("a", command="npx", args=("--key", "k")).address == "npx"
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"mcpServers": []}'])
 def test_a_damaged_file_is_an_error_that_names_it(file: Path, text: str) -> None:
     file.write_text(text)

@@ -24,6 +24,13 @@ def arguments(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties}
 
 
+def nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(depth):
+        schema = {"items": schema}
+    return schema
+
+
 @pytest.mark.parametrize(
     ("server", "tool", "name"),
     [
@@ -61,8 +68,10 @@ def test_a_tool_is_described_on_one_line() -> None:
         (arguments(a={"type": "text"}), "not valid"),
         (arguments(a={"$ref": "http://10.0.0.1/schema"}), "outside of it"),
         (arguments(a={"$ref": "file:///etc/passwd"}), "outside of it"),
-        (arguments(a={"$ref": "#/$defs/absent"}), "cannot be found"),
-        ({"$ref": "#"}, "cannot be found"),
+        (arguments(a={"$ref": "#/$defs/absent"}), "not in it"),
+        ({"$ref": "#"}, "without an end"),
+        (arguments(a={"anyOf": [{}, {"$ref": "#/properties/a"}]}), "without an end"),
+        (arguments(a=nested(3000)), "nested too deeply"),
         (arguments(a={"$id": "http://other/", "$ref": "#/a"}), "'$id'"),
         (arguments(a={"$dynamicRef": "#a"}), "'$dynamicRef'"),
         (arguments(a=True), "no schema that can be described"),
@@ -79,6 +88,12 @@ def test_a_schema_that_would_harm_is_refused(schema: dict[str, Any], why: str) -
 
 def test_a_schema_that_refers_to_its_own_parts_is_taken() -> None:
     schema = arguments(a={"$ref": "#/$defs/b"}) | {"$defs": {"b": {"type": "string"}}}
+    assert spec_of(SERVER, ListedTool(name="t", parameters=schema)).parameters == schema
+
+
+def test_a_schema_of_a_tree_is_taken() -> None:
+    tree = {"type": "object", "properties": {"not": {"$ref": "#/$defs/tree"}}}
+    schema = arguments(a={"$ref": "#/$defs/tree"}) | {"$defs": {"tree": tree}}
     assert spec_of(SERVER, ListedTool(name="t", parameters=schema)).parameters == schema
 
 
