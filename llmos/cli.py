@@ -27,6 +27,8 @@ app = typer.Typer(
 app.add_typer(tools_app, name="tools")
 schedule_app = typer.Typer(no_args_is_help=True, help="Tasks that run later.")
 app.add_typer(schedule_app, name="schedule")
+mcp = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(mcp, name="mcp", help="The Model Context Protocol: servers of others, and our own.")
 
 Model = Annotated[
     str | None, typer.Option("--model", help="Checkpoint folder or hub name; default: embedded.")
@@ -266,6 +268,39 @@ def doctor(as_json: AsJson = False) -> None:
     from llmos.doctor import run_doctor
 
     raise typer.Exit(run_doctor(as_json=as_json))
+
+
+@mcp.command(name="list")
+def list_servers(
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Start every server and ask for its tools anew.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the servers of mcp.json, whether their tools are known, and the tools."""
+    from llmos.shell.mcp import print_servers
+
+    print_servers(is_refreshed=refresh, as_json=as_json)
+
+
+@mcp.command()
+def serve(
+    tool: Annotated[
+        list[str] | None, typer.Option("--tool", help="A tool to offer; default: all.")
+    ] = None,
+    http: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Serve over HTTP at this port of 127.0.0.1."),
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Offer the installed tools to any client, over stdin and stdout or over HTTP.
+
+    Calls that need a yes are denied without --yes.
+    """
+    from llmos.shell.mcp import serve as serve_tools
+
+    serve_tools(tool or [], port=http, is_allowed=yes)
 
 
 def _model_flags(model: str | None) -> dict[str, Any]:

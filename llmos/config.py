@@ -79,6 +79,21 @@ class ToolSettings(BaseModel):
     )
 
 
+class McpSettings(BaseModel):
+    """Where the servers of the Model Context Protocol are listed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: str | None = Field(None, description="an mcpServers file; mcp.json beside config.toml")
+
+    @property
+    def path(self) -> Path:
+        """The file; where none is named it need not exist."""
+        if self.file is None:
+            return config_path().with_name("mcp.json")
+        return Path(self.file).expanduser()
+
+
 def config_path() -> Path:
     """Return where `config.toml` is read from; it need not exist."""
     return user_config_path("llmos") / "config.toml"
@@ -103,6 +118,7 @@ class Settings(BaseSettings):
 
     model: ModelSettings = ModelSettings()  # pyright: ignore[reportCallIssue]
     tools: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    mcp: McpSettings = McpSettings()  # pyright: ignore[reportCallIssue]
 
     @classmethod
     def settings_customise_sources(

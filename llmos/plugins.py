@@ -6,7 +6,7 @@ the sandbox, unless the user trusts its content.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -20,8 +20,10 @@ from llmos_kernel.syscalls import OwnedDriver
 GROUP = "llmos.tools"
 
 
-def installed_tools(settings: Settings, report: Callable[[str], None]) -> list[OwnedDriver]:
-    """Return the tools of all packages and of the user's folder, as the settings want them.
+def plugin_tools(
+    settings: Settings, report: Callable[[str], None], more: Iterable[OwnedDriver] = ()
+) -> list[OwnedDriver]:
+    """Return the tools of all packages, of the user's folder, and `more`, as the settings want.
 
     Raises:
         ConfigError: a disabled tool does not exist.
@@ -32,6 +34,7 @@ def installed_tools(settings: Settings, report: Callable[[str], None]) -> list[O
         trusted=settings.tools.trusted,
         provided=settings.provided(),
         report=report,
+        more=more,
     )
 
 
@@ -42,8 +45,10 @@ def discover_tools(
     trusted: Collection[str] = (),
     provided: Collection[object] = (),
     report: Callable[[str], None],
+    more: Iterable[OwnedDriver] = (),
 ) -> list[OwnedDriver]:
-    """Return the tools of all installed plugins, and of those in `folder`, but the disabled ones.
+    """Return the tools of all installed plugins, of those in `folder`, and `more`, but the
+    disabled ones.
 
     `report` gets one line for each plugin that cannot be loaded. `trusted` are the digests of
     plugins in `folder` that are loaded into this process; `provided` is what packaged plugins'
@@ -52,7 +57,7 @@ def discover_tools(
     Raises:
         ConfigError: a disabled tool does not exist.
     """
-    found: list[OwnedDriver] = []
+    found = [*more]
     plugins = [*_packaged(provided), *(_in_folder(folder, trusted) if folder is not None else ())]
     for label, owner, load in plugins:
         try:
@@ -62,7 +67,9 @@ def discover_tools(
             continue
         found.extend(OwnedDriver(driver, owner) for driver in drivers)
     names = {owned.driver.spec.name for owned in found}
-    if unknown := sorted(set(disabled) - names):
+    # A server that is out of reach does not tell which tools it has.
+    unknown = sorted(name for name in {*disabled} - names if not name.startswith("mcp__"))
+    if unknown:
         raise ConfigError(f"tools.disabled names {unknown[0]!r}, but there is no such tool")
     return [owned for owned in found if owned.driver.spec.name not in disabled]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,10 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llmos.boot import describe_model, load_model
-from llmos.config import explained_settings, load_settings
+from llmos.boot import describe_model, installed_tools, load_model
+from llmos.config import explained_settings, home_path, load_settings
 from llmos.plugin_checks import Finding
-from llmos.plugins import installed_tools
 from llmos.shell.progress import console as stderr_console
 from llmos.shell.progress import working
 from llmos_kernel.syscalls import SyscallTable
@@ -25,7 +25,8 @@ console = Console(highlight=False)
 def print_tools(*, as_json: bool) -> None:
     """Print the installed tools and where each comes from."""
     settings = load_settings()
-    table = SyscallTable(installed_tools(settings, stderr_console.print))
+    report = stderr_console.print
+    table = SyscallTable(asyncio.run(installed_tools(settings, home=home_path(), report=report)))
     rows: list[dict[str, Any]] = [
         {
             "name": spec.name,
