@@ -38,7 +38,7 @@ train: $(VENV)/installed-dev
 	nice -n 19 $(BIN)/torchrun --nproc-per-node 2 -m llmos_kernel.training.recipe \
 	    --data $(DATA) --out $(RUN_FOLDER) --steps $(STEPS)
 
-# ONLY names one part: serving, decode, state, grammar, growth or traps.
+# ONLY names one part: serving, decode, state, grammar, growth, traps or memory.
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks $(ONLY)
 
@@ -70,11 +70,15 @@ $(VENV)/installed-bench: $(VENV)/installed-dev
 
 # What tools need of the system: installed where we may, else the command is printed.
 $(VENV)/system-packages: | $(VENV)/torch
-	@if command -v bwrap >/dev/null; then touch $@; \
+	@missing=; \
+	command -v bwrap >/dev/null || missing="$$missing bubblewrap"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	if [ -z "$$missing" ]; then touch $@; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "Installing bubblewrap ..." >&2; \
-	    { apt-get update -qq && apt-get install -y -qq bubblewrap; } >/dev/null && touch $@; \
-	else echo "The python tool needs bubblewrap: sudo apt-get install bubblewrap" >&2; fi
+	    echo "Installing$$missing ..." >&2; \
+	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; } \
+	        >/dev/null && touch $@; \
+	else echo "Some tools need more: sudo apt-get install$$missing" >&2; fi
 
 clean:
 	rm -rf $(VENV)

@@ -14,7 +14,7 @@ from benchmarks.models import TIMED_DTYPE, BenchmarkModel, embedded_model
 from llmos_kernel.abi import ToolSpec
 from llmos_kernel.dialects.renderer import Renderer, detect_dialect
 from llmos_kernel.engine.base import Engine
-from llmos_kernel.grammar import CallGrammar, CallMask
+from llmos_kernel.grammar import CallMask, Masks
 
 BATCHES = (1, 64)
 NUM_CONTEXT = 256
@@ -24,7 +24,8 @@ FREE = "without masks"
 METHOD = f"""
 Milliseconds a step over {NUM_STEPS} steps of the embedded model in {TIMED_DTYPE} after contexts of
 {NUM_CONTEXT} tokens, one compute thread; with masks, every sequence writes the arguments of a call
-to one of two tools in each of the steps.
+to one of two tools in each of the steps. It did not choose to make that call: three in ten of its
+best tokens are not allowed, far more than in use.
 """
 
 
@@ -44,7 +45,8 @@ class Masking:
 
     def __init__(self, model: BenchmarkModel, batch: int, engine: Engine) -> None:
         tokenizer = Tokenizer.from_file(str(model.folder / "tokenizer.json"))
-        self._grammar = CallGrammar(Renderer(tokenizer, detect_dialect(tokenizer)), tools())
+        self._renderer = Renderer(tokenizer, detect_dialect(tokenizer))
+        self._masks = Masks(self._renderer)
         self._contexts = [model.random_tokens(NUM_CONTEXT, seed) for seed in range(batch)]
         self._engine = engine
 
@@ -59,8 +61,10 @@ class Masking:
         return {FREE: 1000 * await engine_step_s(self._engine, self._contexts, NUM_STEPS)}
 
     def _open_mask(self) -> CallMask:
-        mask = self._grammar.mask()
-        mask.accept(self._grammar.open_id)
+        mask = self._masks.mask(tools())
+        assert mask is not None
+        assert self._renderer.call_open_id is not None
+        mask.accept(self._renderer.call_open_id)
         return mask
 
     def close(self) -> None:

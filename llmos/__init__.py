@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmos.sdk import CallContext, Effect, Output, RetryCall, ToolFailed, tool
+    from llmos.sdk import (
+        CallContext,
+        Effect,
+        Grounded,
+        Media,
+        Output,
+        RetryCall,
+        ToolFailed,
+        tool,
+    )
     from llmos.system import LLMOS, Budget, Signal, run
 
 _OF_SYSTEM = ("LLMOS", "Budget", "Signal", "run")
@@ -14,6 +23,8 @@ __all__ = [
     "Budget",
     "CallContext",
     "Effect",
+    "Grounded",
+    "Media",
     "Output",
     "RetryCall",
     "Signal",

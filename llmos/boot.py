@@ -5,6 +5,7 @@ The only module that imports an engine, and only once one is needed: torch loads
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 from llmos.config import EMBEDDED_MODEL, Settings, home_path
 from llmos.control.protocol import control_folder
 from llmos.control.server import ControlServer, Followers
-from llmos.plugins import discover_tools
+from llmos.plugins import plugin_tools
 from llmos_kernel.dialects.renderer import Renderer, detect_dialect
 from llmos_kernel.engine.base import Engine
 from llmos_kernel.errors import LlmosError, ModelError, StateError, UnknownArchitecture
@@ -81,7 +82,7 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         options.on_event(event)
         followers.publish(event)
 
-    found = discover_tools(disabled=settings.tools.disabled, report=options.report)
+    found = await installed_tools(settings, home=options.home, report=options.report)
     table = SyscallTable([*found, *options.tools])
     renderer, engine = load_model(settings, home=options.home, report=options.report)
     kernel = Kernel(
@@ -105,6 +106,22 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         server.stop()
         await kernel.close()
         await server.close()
+
+
+async def installed_tools(
+    settings: Settings, *, home: Path, report: Callable[[str], None]
+) -> list[OwnedDriver]:
+    """Return the tools of plugins and of MCP servers, but for the disabled ones.
+
+    `report` gets one line for each plugin, server and tool that is left out.
+
+    Raises:
+        ConfigError: a disabled tool does not exist, or the file of servers is wrong.
+    """
+    from llmos.mcp.client import mcp_tools
+
+    more = await mcp_tools(settings.mcp, home, report)
+    return await asyncio.to_thread(plugin_tools, settings, report, more)
 
 
 def record_failed_start(home: Path, task: str, settings: Settings, error: LlmosError) -> None:

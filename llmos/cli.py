@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from llmos.cli_tools import tools_app
+
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
@@ -21,6 +23,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(tools_app, name="tools")
+schedule_app = typer.Typer(no_args_is_help=True, help="Tasks that run later.")
+app.add_typer(schedule_app, name="schedule")
+mcp = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(mcp, name="mcp", help="The Model Context Protocol: servers of others, and our own.")
 
 Model = Annotated[
     str | None, typer.Option("--model", help="Checkpoint folder or hub name; default: embedded.")
@@ -176,12 +184,54 @@ def strace(
     print_trace(pid, mode, as_json=as_json)
 
 
-@app.command()
-def tools(as_json: AsJson = False) -> None:
-    """List the installed tools."""
-    from llmos.shell.views import print_tools
+@schedule_app.command(name="list")
+def list_schedules(
+    show_all: Annotated[
+        bool, typer.Option("--all", "-a", help="Also those that are over.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what is scheduled, when it is due and what its last run came to."""
+    from llmos.shell.schedules import print_schedules
 
-    print_tools(as_json=as_json)
+    print_schedules(show_all=show_all, as_json=as_json)
+
+
+@schedule_app.command(name="add")
+def add_schedule(
+    task: Annotated[str, typer.Argument(help="What is to be done, in plain language.")],
+    when: Annotated[str, typer.Option(help="Such as 'tomorrow at 9', 'every monday 18:00'.")],
+) -> None:
+    """Have a task run later, once or again and again."""
+    from llmos.shell.schedules import add_schedule
+
+    add_schedule(task, when)
+
+
+@schedule_app.command(name="remove")
+def remove_schedule(
+    number: Annotated[int, typer.Argument(help="As `llmos schedule list` numbers it.")],
+) -> None:
+    """Take a schedule out."""
+    from llmos.shell.schedules import remove_schedule
+
+    remove_schedule(number)
+
+
+@schedule_app.command(name="run")
+def run_schedules(model: Model = None) -> None:
+    """Wait in the foreground and run what is due, until Ctrl-C."""
+    from llmos.shell.schedules import run_schedules
+
+    raise typer.Exit(run_schedules(_model_flags(model)))
+
+
+@schedule_app.command(name="unit")
+def print_unit() -> None:
+    """Print a systemd user unit that does `llmos schedule run`."""
+    from llmos.shell.schedules import print_unit
+
+    print_unit()
 
 
 @app.command()
@@ -218,6 +268,39 @@ def doctor(as_json: AsJson = False) -> None:
     from llmos.doctor import run_doctor
 
     raise typer.Exit(run_doctor(as_json=as_json))
+
+
+@mcp.command(name="list")
+def list_servers(
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Start every server and ask for its tools anew.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the servers of mcp.json, whether their tools are known, and the tools."""
+    from llmos.shell.mcp import print_servers
+
+    print_servers(is_refreshed=refresh, as_json=as_json)
+
+
+@mcp.command()
+def serve(
+    tool: Annotated[
+        list[str] | None, typer.Option("--tool", help="A tool to offer; default: all.")
+    ] = None,
+    http: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Serve over HTTP at this port of 127.0.0.1."),
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Offer the installed tools to any client, over stdin and stdout or over HTTP.
+
+    Calls that need a yes are denied without --yes.
+    """
+    from llmos.shell.mcp import serve as serve_tools
+
+    serve_tools(tool or [], port=http, is_allowed=yes)
 
 
 def _model_flags(model: str | None) -> dict[str, Any]:

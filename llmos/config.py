@@ -1,6 +1,8 @@
 """Settings: `config.toml`, then the environment (`LLMOS_<SECTION>__<NAME>`), then flags.
 
-Unknown keys fail at start. Knows no kernel and no tool.
+Unknown keys fail at start. A plugin adds a section by the entry-point group `llmos.settings`: the
+entry's name is the section's, its object a pydantic model with defaults. Knows no kernel and no
+tool.
 """
 
 from __future__ import annotations
@@ -8,12 +10,21 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from platformdirs import user_config_path, user_data_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    create_model,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,6 +35,7 @@ from pydantic_settings import (
 from llmos_kernel.errors import ConfigError
 
 EMBEDDED_MODEL = "embedded"
+SECTIONS = "llmos.settings"
 
 
 class ModelSettings(BaseModel):
@@ -62,11 +74,34 @@ class ToolSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     disabled: list[str] = Field([], description="names of tools that are left out")
+    trusted: list[str] = Field(
+        [], description="SHA-256 of the plugins in tools.d that run without the sandbox"
+    )
+
+
+class McpSettings(BaseModel):
+    """Where the servers of the Model Context Protocol are listed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: str | None = Field(None, description="an mcpServers file; mcp.json beside config.toml")
+
+    @property
+    def path(self) -> Path:
+        """The file; where none is named it need not exist."""
+        if self.file is None:
+            return config_path().with_name("mcp.json")
+        return Path(self.file).expanduser()
 
 
 def config_path() -> Path:
     """Return where `config.toml` is read from; it need not exist."""
     return user_config_path("llmos") / "config.toml"
+
+
+def tools_folder() -> Path:
+    """Return the user's folder of plugins, `tools.d`; it need not exist."""
+    return config_path().parent / "tools.d"
 
 
 def home_path() -> Path:
@@ -83,6 +118,7 @@ class Settings(BaseSettings):
 
     model: ModelSettings = ModelSettings()  # pyright: ignore[reportCallIssue]
     tools: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    mcp: McpSettings = McpSettings()  # pyright: ignore[reportCallIssue]
 
     @classmethod
     def settings_customise_sources(
@@ -97,6 +133,11 @@ class Settings(BaseSettings):
         file = TomlConfigSettingsSource(settings_cls, config_path())
         return init_settings, env_settings, file
 
+    def provided(self) -> list[object]:
+        """Return the sections that plugins added, which they may ask for."""
+        names = type(self).model_fields.keys() - Settings.model_fields.keys()
+        return [getattr(self, name) for name in sorted(names)]
+
 
 def load_settings(**flags: dict[str, Any]) -> Settings:
     """Read the settings; `flags` are sections of values given on the command line.
@@ -105,7 +146,7 @@ def load_settings(**flags: dict[str, Any]) -> Settings:
         ConfigError: the file is not TOML, a key is unknown, or a value does not fit.
     """
     try:
-        return Settings(**flags)  # pyright: ignore[reportArgumentType]
+        return _with_sections_of_plugins()(**flags)  # pyright: ignore[reportArgumentType]
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{config_path()} is not valid TOML: {error}") from error
     except ValidationError as error:
@@ -114,6 +155,19 @@ def load_settings(**flags: dict[str, Any]) -> Settings:
         raise ConfigError(
             f"the setting {name!r} is wrong: {problem['msg']}; `llmos config` lists all settings"
         ) from error
+
+
+def _with_sections_of_plugins() -> type[Settings]:
+    sections: dict[str, Any] = {}
+    for entry in entry_points(group=SECTIONS):
+        if entry.name in sections or entry.name in Settings.model_fields:
+            raise ConfigError(f"two plugins have settings called {entry.name!r}; uninstall one")
+        try:
+            model = entry.load()
+            sections[entry.name] = (model, model())
+        except Exception:  # a plugin may fail in any way; its tools' entries tell why
+            continue
+    return create_model("Settings", __base__=Settings, **sections)
 
 
 def explained_settings(settings: Settings) -> Iterator[tuple[str, Any, str]]:

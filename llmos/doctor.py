@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from llmos.boot import journal_path, load_model
+from llmos.boot import installed_tools, journal_path, load_model
 from llmos.config import home_path, load_settings
-from llmos.plugins import discover_tools
 from llmos_kernel.errors import LlmosError
 from llmos_kernel.journal import Journal
+from llmos_kernel.syscalls import SyscallTable
 
 PROBES = "llmos.doctor"
 
@@ -75,8 +76,8 @@ def _model() -> str:
 
 
 def _tools(reports: list[str]) -> str:
-    found = discover_tools(disabled=load_settings().tools.disabled, report=reports.append)
-    return ", ".join(owned.driver.spec.name for owned in found)
+    found = asyncio.run(installed_tools(load_settings(), home=home_path(), report=reports.append))
+    return ", ".join(spec.name for spec in SyscallTable(found).specs)
 
 
 def _probed(entry: EntryPoint) -> Finding:

@@ -21,7 +21,7 @@ from rich.progress import track
 
 from llmos.boot import limits_of, load_model
 from llmos.config import load_settings
-from llmos.plugins import discover_tools
+from llmos.plugins import plugin_tools
 from llmos.shell.progress import console, working
 from llmos.tool_files import described_tools
 from llmos_kernel.abi import CallContext, Driver
@@ -164,7 +164,7 @@ def run_evaluation(path: Path, flags: dict[str, Any], *, as_json: bool) -> None:
     settings = load_settings(**flags)
     with working("Loading the model"):
         renderer, engine = load_model(settings)
-    drivers = discover_tools(disabled=settings.tools.disabled, report=console.print)
+    drivers = plugin_tools(settings, console.print)
     limits = limits_of(settings)
     try:
         verdicts = asyncio.run(_evaluate(cases, renderer, engine, drivers, limits))

@@ -12,37 +12,51 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any, overload
+from types import ModuleType
+from typing import Annotated, Any, TypeAlias, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from llmos.outputs import Media, as_output
 from llmos_kernel.abi import (
     ALL_EFFECTS,
     CallContext,
     Driver,
     Effect,
     JsonObject,
+    Label,
     Output,
     ToolSpec,
 )
 from llmos_kernel.errors import ConfigError, RetryCall, ToolFailed
+from llmos_kernel.grounding import KEYWORD
 
 __all__ = [
     "CallContext",
     "Effect",
     "FunctionTool",
+    "Grounded",
+    "Label",
+    "Media",
     "Output",
     "RetryCall",
     "ToolFailed",
     "tool",
+    "tools_in",
     "tools_of",
 ]
 
 Function = Callable[..., Any]
+
+# A text that a tool takes only as a span of what the process has seen, words as they stand there.
+Grounded: TypeAlias = Annotated[str, Field(json_schema_extra={KEYWORD: True})]
+
+
+class ToolBusy(ToolFailed):
+    """A plain function is still at work on a call that was given up."""
 
 
 class FunctionTool:
@@ -61,6 +75,7 @@ class FunctionTool:
         self._given_up: set[threading.Thread] = set()
         self.spec = spec
         self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
         self.__name__ = spec.name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -82,15 +97,15 @@ class FunctionTool:
         if self._context_name is not None:
             keywords[self._context_name] = context
         if inspect.iscoroutinefunction(self._function):
-            return _as_output(await self._function(**keywords))
-        return _as_output(await self._call_in_thread(keywords))
+            return as_output(await self._function(**keywords), context)
+        return await self._call_in_thread(lambda: as_output(self._function(**keywords), context))
 
-    async def _call_in_thread(self, keywords: dict[str, Any]) -> Any:
+    async def _call_in_thread(self, work: Callable[[], Output]) -> Output:
         self._given_up = {thread for thread in self._given_up if thread.is_alive()}
         if self._given_up:
-            raise ToolFailed(f"{self.spec.name} is still busy with a call that was given up")
+            raise ToolBusy(f"{self.spec.name} is still busy with a call that was given up")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[Output] = loop.create_future()
 
         def settle(outcome: Callable[[], Any]) -> None:
             if not future.done():
@@ -98,13 +113,11 @@ class FunctionTool:
 
         def run() -> None:
             try:
-                value = self._function(**keywords)
+                outcome = partial(future.set_result, work())
             except BaseException as error:  # the thread's boundary: the caller gets the error
-                outcome, argument = future.set_exception, error
-            else:
-                outcome, argument = future.set_result, value
+                outcome = partial(future.set_exception, error)
             try:
-                loop.call_soon_threadsafe(settle, lambda: outcome(argument))
+                loop.call_soon_threadsafe(settle, outcome)
             except RuntimeError:  # the loop has closed: nobody waits any more
                 return
 
@@ -126,20 +139,23 @@ def tool(function: Function, /) -> FunctionTool: ...
 def tool(
     *,
     name: str | None = None,
-    effects: Collection[Effect] = ALL_EFFECTS,
+    effects: Collection[Effect | str] = ALL_EFFECTS,
     is_repeatable: bool = False,
     timeout_s: float = 30.0,
     max_output_chars: int = 4000,
+    max_concurrent: int | None = 1,
 ) -> Callable[[Function], FunctionTool]: ...
 def tool(function: Function | None = None, /, **options: Any) -> Any:
     """Make a tool of a function with type hints and a docstring.
 
     The schema comes from the hints; the description is the docstring's first paragraph, an
     argument's is its line under `Args:`. A parameter annotated `CallContext` is filled in by the
-    kernel and hidden from the model. Effects that are not declared count as all of them.
+    kernel and hidden from the model. What is not declared is taken at its strictest: all effects,
+    not repeatable, one call at a time (`max_concurrent=None`: any number).
 
     Raises:
-        ConfigError: the function has no docstring, or a parameter without a type hint.
+        ConfigError: the function has no docstring, or a parameter without a type hint, or an
+            option is out of range.
     """
     if function is None:
         return partial(tool_of, **options)
@@ -154,9 +170,11 @@ def tool_of(function: Function, *, name: str | None = None, **options: Any) -> F
         raise ConfigError(f"the tool {label!r} needs a docstring: the model reads it")
     description, about = _read_docstring(doc)
     arguments = _arguments_model(function, label, about)
+    options = {"max_concurrent": 1, **options}
     if "effects" in options:
-        options["effects"] = frozenset(options["effects"])
+        options["effects"] = _effects(options["effects"], label)
     spec = ToolSpec(label, description, _plain_schema(arguments), **options)
+    _check(spec)
     return FunctionTool(function, spec, arguments)
 
 
@@ -197,8 +215,11 @@ class _Holder:
             self._is_open = False
 
 
-def tools_of(plugin: Any) -> list[Driver]:
+def tools_of(plugin: Any, provided: Collection[object] = ()) -> list[Driver]:
     """Return the tools of a plugin: a tool, a plain function, or a class with tool methods.
+
+    A class's constructor gets what it asks for by a type hint out of `provided`: its settings, a
+    model of the entry-point group `llmos.settings`.
 
     Raises:
         ConfigError: it is none of these, or a class without tools.
@@ -206,15 +227,67 @@ def tools_of(plugin: Any) -> list[Driver]:
     if isinstance(plugin, FunctionTool | _BoundTool):
         return [plugin]
     if isinstance(plugin, type):
-        methods = [name for name, value in vars(plugin).items() if isinstance(value, FunctionTool)]
+        methods = _tool_names(plugin)
         if not methods:
             raise ConfigError(f"the class {plugin.__name__!r} has no method marked @tool")
-        owner = plugin()
+        owner = plugin(**_asked_for(plugin, provided))
         holder = _Holder(owner)
         return [_BoundTool(getattr(owner, name), holder) for name in methods]
     if inspect.isroutine(plugin):
         return [tool_of(plugin)]
     raise ConfigError(f"{plugin!r} is not a tool: give a function with type hints and a docstring")
+
+
+def tools_in(module: ModuleType) -> list[Driver]:
+    """Return the tools that a module defines, in order: those marked @tool, and classes of such.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    plugins = [
+        value
+        for value in vars(module).values()
+        if getattr(value, "__module__", None) == module.__name__
+        and (isinstance(value, FunctionTool) or (isinstance(value, type) and _tool_names(value)))
+    ]
+    if not plugins:
+        raise ConfigError("it has no function that is marked @tool")
+    return [driver for plugin in plugins for driver in tools_of(plugin)]
+
+
+def _tool_names(owner: type) -> list[str]:
+    return [name for name, value in vars(owner).items() if isinstance(value, FunctionTool)]
+
+
+def _effects(effects: Collection[Effect | str], label: str) -> frozenset[Effect]:
+    known = ", ".join(effect.value for effect in Effect)
+    if isinstance(effects, str):
+        raise ConfigError(f"the tool {label!r}: give effects as a set: {{{effects!r}}}")
+    try:
+        return frozenset(map(Effect, effects))
+    except ValueError as error:
+        raise ConfigError(f"the tool {label!r}: {error}; the effects are {known}") from error
+
+
+def _check(spec: ToolSpec) -> None:
+    """Refuse what no model could call and what would never end.
+
+    Raises:
+        ConfigError: the name is no identifier, or a limit is not above zero.
+    """
+    if not (spec.name.isidentifier() and spec.name.isascii() and len(spec.name) <= 64):
+        raise ConfigError(f"{spec.name!r} is no name for a tool: use letters, digits and _")
+    for option in ("timeout_s", "max_output_chars", "max_concurrent"):
+        value = getattr(spec, option)
+        if value is not None and value <= 0:
+            raise ConfigError(f"the tool {spec.name!r}: {option} is {value!r}; it must be above 0")
+
+
+def _asked_for(plugin: type, provided: Collection[object]) -> dict[str, object]:
+    hints = inspect.get_annotations(plugin.__init__, eval_str=True)
+    return {
+        name: value for name, hint in hints.items() for value in provided if type(value) is hint
+    }
 
 
 def _context_parameter(function: Function) -> str | None:
@@ -272,17 +345,3 @@ def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"]) or "the arguments"
     return f"{place}: {problem['msg']}"
-
-
-def _as_output(value: Any) -> Output:
-    match value:
-        case Output():
-            return value
-        case None:
-            return Output("done")
-        case str():
-            return Output(value)
-        case BaseModel():
-            return Output(value.model_dump_json())
-        case _:
-            return Output(json.dumps(value, ensure_ascii=False, default=str))

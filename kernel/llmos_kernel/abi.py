@@ -5,11 +5,15 @@ Pure data: nothing here knows a model, a file or a process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
+
+from llmos_kernel.errors import ToolFailed
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = Mapping[str, Json]
@@ -65,11 +69,15 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A closed, decoded call; `id` is unique within its process."""
+    """A closed, decoded call; `id` is unique within its process.
+
+    `origins` says where the value of each grounded argument was taken from.
+    """
 
     id: str
     name: str
     arguments: JsonObject
+    origins: Mapping[str, Label] = field(default_factory=dict[str, Label])
 
 
 ResultStatus: TypeAlias = Literal[
@@ -86,13 +94,17 @@ ResultStatus: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The outcome of one call. `text` is what the model reads; `files` are workspace paths."""
+    """The outcome of one call. `text` is what the model reads; `files` are workspace paths.
+
+    `blob` is the hash of the whole output where `text` shows only its head.
+    """
 
     call_id: str
     status: ResultStatus
     text: str
     files: tuple[str, ...] = ()
     label: Label = Label.UNTRUSTED
+    blob: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +117,63 @@ class Message:
     label: Label = Label.TRUSTED
 
 
+NO_FOLDER = Path(os.devnull)
+
+
+def blob_handle(digest: str) -> str:
+    """Return the short name under which a model is told of a blob."""
+    return f"blob:{digest[:12]}"
+
+
+def _no_blob(handle: str) -> str:
+    raise ToolFailed(f"there is no {handle!r}: no output of this process was cut")
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a tool may know of the process that calls it. `workspace` is an absolute folder."""
+    """What a tool may know of the process that calls it.
+
+    `workspace` and `home`, which holds all state, are absolute folders. `asked_at` is the Unix time
+    at which the call was journalled, the same when it runs again after a crash. `label` is that of
+    all that the process has read so far; `user_messages` are what its user has told it.
+    `read_blob` returns, in any thread, the whole of an output that this process was shown the head
+    of, by the handle that it was shown (`blob:3f2a41b0c9de`); it raises ToolFailed for any other.
+    """
 
     pid: int
     workspace: Path
+    read_blob: Callable[[str], str] = field(default=_no_blob, repr=False, compare=False)
+    home: Path = NO_FOLDER
+    asked_at: float = field(default_factory=time.time)
+    label: Label = Label.UNTRUSTED
+    user_messages: tuple[str, ...] = ()
+
+    def label_of(self, text: str) -> Label:
+        """Return the label of a text that the process wrote itself.
+
+        It is trusted where nothing untrusted can have steered it: the process has read nothing
+        untrusted, or its user wrote the same.
+        """
+        wanted = _plain(text)
+        if wanted and any(wanted in _plain(message) for message in self.user_messages):
+            return Label.TRUSTED
+        return self.label
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a tool gives back: text for the model, and files it made, relative to the workspace."""
+    """What a tool gives back: text for the model, and files it made, relative to the workspace.
+
+    It is trusted only where the tool says so, since nothing in it is from outside.
+    """
 
     text: str
     files: tuple[str, ...] = ()
+    label: Label = Label.UNTRUSTED
 
 
 class Driver(Protocol):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from llmos_kernel.abi import CallContext, Driver, ToolCall, ToolResult, ToolSpec
+from llmos_kernel.abi import CallContext, Driver, Label, ToolCall, ToolResult, ToolSpec
 from llmos_kernel.conversation import PendingCall
 from llmos_kernel.errors import RetryCall
 from llmos_kernel.policy import Approver, needs_approval
@@ -29,6 +30,8 @@ UNKNOWN = (
 RunCall: TypeAlias = Callable[
     [Driver, ToolCall, CallContext, Callable[[], None]], Awaitable[ToolResult]
 ]
+# Gets the pid of the process that reads, and the handle that it was told.
+ReadBlob: TypeAlias = Callable[[int, str], str]
 
 
 class CallRunner:
@@ -39,14 +42,18 @@ class CallRunner:
         table: SyscallTable,
         run_call: RunCall,
         trace: Trace,
+        read_blob: ReadBlob,
         *,
         workspace: Path,
+        home: Path,
         approve: Approver,
     ) -> None:
         self._table = table
         self._run_call = run_call
         self._trace = trace
+        self._read_blob = read_blob
         self._workspace = workspace
+        self._home = home
         self._approve = approve
         # A person is asked one thing at a time.
         self._asking = asyncio.Lock()
@@ -111,7 +118,7 @@ class CallRunner:
         if call.is_started and spec.effects and not spec.is_repeatable:
             return ToolResult(call.id, "unknown", UNKNOWN.format(name=spec.name))
         request = call.request
-        if needs_approval(spec) and not await self._is_approved(request, spec):
+        if needs_approval(spec) and not await self._is_approved(process, request, spec):
             return ToolResult(call.id, "denied", f"error: the user did not allow {spec.name}")
 
         def on_start() -> None:
@@ -119,10 +126,24 @@ class CallRunner:
                 self._trace.record(process, "tool_start", {"id": call.id}, is_durable=True)
                 call.is_started = True
 
-        context = CallContext(process.pid, self._workspace)
-        return await self._run_call(driver, request, context, on_start)
+        return await self._run_call(driver, request, self._context(process, call), on_start)
 
-    async def _is_approved(self, call: ToolCall, spec: ToolSpec) -> bool:
+    def _context(self, process: Process, call: PendingCall) -> CallContext:
+        talk = process.conversation
+        is_of_user = process.parent is None
+        return CallContext(
+            process.pid,
+            self._workspace,
+            partial(self._read_blob, process.pid),
+            home=self._home,
+            asked_at=call.asked_at,
+            label=talk.label if is_of_user else Label.UNTRUSTED,
+            user_messages=tuple(talk.user_messages) if is_of_user else (),
+        )
+
+    async def _is_approved(self, process: Process, call: ToolCall, spec: ToolSpec) -> bool:
+        if not process.is_attended:
+            return False
         async with self._asking:
             return await self._approve(call, spec)
 
@@ -141,16 +162,23 @@ class CallRunner:
     def _record_intent(self, process: Process, call: PendingCall) -> None:
         if isinstance(call.trap, Malformed):
             body = {"id": call.id, "reason": call.trap.reason, "raw": call.trap.raw}
-            self._trace.record(process, "malformed", body)
+            event = self._trace.record(process, "malformed", body)
         else:
             body = {"id": call.id, "name": call.trap.name, "arguments": dict(call.trap.arguments)}
-            self._trace.record(process, "tool_call", body)
+            if call.origins:
+                body["origins"] = dict(call.origins)
+            event = self._trace.record(process, "tool_call", body)
+        call.asked_at = event.time
         call.is_recorded = True
 
     def _record_result(self, process: Process, call: PendingCall, result: ToolResult) -> None:
         body: dict[str, Any] = {"id": call.id, "status": result.status, "text": result.text}
         if result.files:
             body["files"] = list(result.files)
+        if result.blob:
+            body["blob"] = result.blob
+        if result.label is Label.TRUSTED:
+            body["label"] = result.label.value
         if call.is_malformed:
             body["is_malformed"] = True
         call.result = result  # kept even where the journal cannot take it now

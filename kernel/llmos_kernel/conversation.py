@@ -6,12 +6,14 @@ from a journal equals the lost one. Knows no engine, no tool and no journal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from llmos_kernel.abi import ToolCall, ToolResult, ToolSpec
+from llmos_kernel.abi import Label, ToolCall, ToolResult, ToolSpec
+from llmos_kernel.dialects.codecs.strict_json import dump
 from llmos_kernel.dialects.renderer import Renderer
+from llmos_kernel.grounding import Seen, grounded_keys
 from llmos_kernel.trap import Event, Malformed, Text, Trap, TrapParser
 
 RECEIVE = "receive_message"  # the call whose good result takes a letter out of the mailbox
@@ -65,11 +67,14 @@ class Step:
 @dataclass(slots=True)
 class PendingCall:
     """A call of the last step. `is_recorded`: its intent is journalled; `is_started`: its effect
-    may have begun; `is_malformed`: it could not be run as the model wrote it.
+    may have begun; `is_malformed`: it could not be run as the model wrote it. `origins`: where the
+    values of grounded arguments come from. `asked_at`: the Unix time of the recorded intent.
     """
 
     id: str
     trap: Trap | Malformed
+    origins: Mapping[str, Label] = field(default_factory=dict[str, Label])
+    asked_at: float = 0.0
     is_recorded: bool = False
     is_started: bool = False
     is_malformed: bool = False
@@ -79,7 +84,7 @@ class PendingCall:
     def request(self) -> ToolCall:
         """The call as tools and users see it; only of one that is not malformed by form."""
         assert isinstance(self.trap, Trap)
-        return ToolCall(self.id, self.trap.name, self.trap.arguments)
+        return ToolCall(self.id, self.trap.name, self.trap.arguments, self.origins)
 
 
 class Conversation:
@@ -91,17 +96,25 @@ class Conversation:
         renderer: Renderer,
         system_ids: Sequence[int],
         specs: Sequence[ToolSpec] = (),
+        *,
+        told: Label = Label.TRUSTED,
     ) -> None:
-        """Begin with the system message, which `system_ids` write; `specs` are its tools."""
+        """Begin with the system message, which `system_ids` write; `specs` are its tools.
+
+        `told` is the label of what the process is told: a child is told by another model.
+        """
         self._pid = pid
         self._renderer = renderer
         self._specs = specs
+        self._told = told
+        self.seen = Seen()
         self.context = list(system_ids)
         self.step: Step | None = None
         self.calls: list[PendingCall] = []
         self.answer: str | None = None
         self.mailbox: list[Letter] = []
-        self.has_heard = False
+        self.user_messages: list[str] = []
+        self.label = Label.TRUSTED  # of all that was read, results included
         self.num_calls = 0
         self.num_tokens = 0
         # Since the last message of the user.
@@ -117,6 +130,10 @@ class Conversation:
         return Phase.ANSWER if self.step and self.step.is_ended else Phase.SPEAK
 
     @property
+    def has_heard(self) -> bool:
+        return bool(self.user_messages)
+
+    @property
     def is_in_turn(self) -> bool:
         """Whether a user's message waits for its answer."""
         return self.has_heard and self.answer is None
@@ -129,8 +146,9 @@ class Conversation:
         if self.calls:
             self.give_results()
         self.context += self._renderer.user_ids(text, self.context)
+        self.seen.add(text, self._told)
         self.step = self.answer = None
-        self.has_heard = True
+        self.user_messages.append(text)
         self.num_steps = self.num_malformed = 0
 
     def open_step(self) -> Step:
@@ -157,8 +175,25 @@ class Conversation:
         text = step.take(step.parser.finish())
         step.is_ended = True
         self.num_steps += 1
-        self.calls = [PendingCall(self._next_call_id(), trap) for trap in step.traps]
+        self.calls = [self._pending(trap) for trap in step.traps]
         return text
+
+    def _pending(self, trap: Trap | Malformed) -> PendingCall:
+        """Return a call with where its grounded arguments come from; malformed without that."""
+        call_id = self._next_call_id()
+        if isinstance(trap, Malformed):
+            return PendingCall(call_id, trap)
+        origins: dict[str, Label] = {}
+        spec = next((spec for spec in self._specs if spec.name == trap.name), None)
+        for key in grounded_keys(spec) if spec else ():
+            value = trap.arguments.get(key)
+            if not isinstance(value, str):
+                continue  # left out, or what the schema refuses
+            origin = self.seen.origin(value)
+            if origin is None:
+                return PendingCall(call_id, _ungrounded(trap, key, value))
+            origins[key] = origin
+        return PendingCall(call_id, trap, origins)
 
     def _next_call_id(self) -> str:
         self.num_calls += 1
@@ -183,10 +218,29 @@ class Conversation:
         """Append the results of the last step's calls, or these texts, in their order."""
         if texts is None:
             texts = [call.result.text if call.result else NOT_RUN for call in self.calls]
-        names = [call.trap.name if isinstance(call.trap, Trap) else "" for call in self.calls]
+        for call in self.calls:
+            # What was refused or failed may only say the call's own words back.
+            if call.result and call.result.status == "ok":
+                self.seen.add(call.result.text, call.result.label)
+        if any(call.result and call.result.label is Label.UNTRUSTED for call in self.calls):
+            self.label = Label.UNTRUSTED
+        names = [_name(call.trap) for call in self.calls]
         self.context += self._renderer.results_ids(texts, names=names, context=self.context)
         self.calls = []
         self.step = None
 
     def set_answer(self, text: str) -> None:
         self.answer = text
+
+
+def _name(trap: Trap | Malformed) -> str:
+    return trap.name if isinstance(trap, Trap) else ""
+
+
+def _ungrounded(trap: Trap, key: str, value: str) -> Malformed:
+    detail = (
+        f"{trap.name}.{key}: {value!r} stands nowhere in what you have seen; "
+        "take it word by word from the user's message or a result"
+    )
+    raw = dump({"name": trap.name, "arguments": dict(trap.arguments)})
+    return Malformed("schema_violation", detail, raw)

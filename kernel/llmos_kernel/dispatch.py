@@ -9,7 +9,16 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from llmos_kernel.abi import CallContext, Driver, ToolCall, ToolResult, ToolSpec
+from llmos_kernel.abi import (
+    CallContext,
+    Driver,
+    Output,
+    ResultStatus,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    blob_handle,
+)
 from llmos_kernel.errors import LlmosError, RetryCall
 
 StoreBlob: TypeAlias = Callable[[bytes], str]
@@ -44,7 +53,8 @@ class Dispatcher:
     async def _run(self, driver: Driver, call: ToolCall, context: CallContext) -> ToolResult:
         """Run one call within its tool's time and output limits.
 
-        Output beyond the limit goes whole to the blobs; the model gets the head and the size.
+        Output beyond the limit goes whole to the blobs; the model gets the head, the size and a
+        handle under which the rest can be read.
         """
         spec = driver.spec
         try:
@@ -55,22 +65,21 @@ class Dispatcher:
                 call.id, "timeout", f"error: {spec.name} was stopped after {spec.timeout_s:g} s"
             )
         except RetryCall as error:
-            return ToolResult(call.id, "retry", _error_text(error, spec.max_output_chars))
+            return self._result(call, spec, "retry", Output(f"error: {error}"))
         except LlmosError as error:
-            return ToolResult(call.id, "failed", _error_text(error, spec.max_output_chars))
+            return self._result(call, spec, "failed", Output(f"error: {error}"))
         except Exception as error:  # a tool may raise anything; the process goes on
-            text = f"{spec.name} broke: {type(error).__name__}: {error}"
-            return ToolResult(call.id, "failed", _error_text(text, spec.max_output_chars))
-        text = _shortened(output.text, spec.max_output_chars, self._store_blob)
-        return ToolResult(call.id, "ok", text, output.files)
+            text = f"error: {spec.name} broke: {type(error).__name__}: {error}"
+            return self._result(call, spec, "failed", Output(text))
+        return self._result(call, spec, "ok", output)
 
-
-def _error_text(error: object, limit: int) -> str:
-    return f"error: {error}"[:limit]
-
-
-def _shortened(text: str, limit: int, store_blob: StoreBlob) -> str:
-    if len(text) <= limit:
-        return text
-    digest = store_blob(text.encode(errors="surrogatepass"))
-    return f"{text[:limit]}\n[cut: {len(text)} characters in all, kept as blob {digest[:12]}]"
+    def _result(
+        self, call: ToolCall, spec: ToolSpec, status: ResultStatus, output: Output
+    ) -> ToolResult:
+        text, limit = output.text, spec.max_output_chars
+        if len(text) <= limit:
+            return ToolResult(call.id, status, text, output.files, output.label)
+        digest = self._store_blob(text.encode(errors="surrogatepass"))
+        rest = f"{blob_handle(digest)}@{limit}"
+        text = f"{text[:limit]}\n[cut: {len(text)} characters in all; the rest is the file {rest}]"
+        return ToolResult(call.id, status, text, output.files, output.label, digest)

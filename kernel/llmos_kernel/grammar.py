@@ -1,28 +1,33 @@
 """Masks decoding so that every call is valid by construction: llguidance over the tools' schemas.
 
 Text is free until the control token that opens a call. From there only what continues a call to
-one of the granted tools is allowed, no control token is, and the closing one only once the call is
-complete. Covered: names, required and unknown arguments, types, enums, nesting. Not covered:
-keywords that the library does not know (such a tool gets any object), and what a schema cannot
-say; every call is validated again after parsing. Knows no engine and no process.
+one of the granted tools is allowed, no control token is but those of its form, and the closing one
+only once the call is complete. Covered: names, required and unknown arguments, types, enums,
+nesting, lengths, and that a grounded argument is a span of what was seen. Not covered: families
+without an opening control token, where only what was said tells data from a call; keywords that
+the library does not know, patterns of strings outside JSON, keys that no schema names and that
+occur twice. Every call is validated again after parsing. Knows no engine and no process.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
 from llmos_kernel.abi import ToolSpec
-from llmos_kernel.dialects.codecs.json_object import JsonObjectCodec
-from llmos_kernel.dialects.renderer import Renderer
+from llmos_kernel.dialects.codecs.codec import mark
+from llmos_kernel.dialects.codecs.harmony import HarmonyCodec
+from llmos_kernel.dialects.codecs.lark import Rules, either
+from llmos_kernel.dialects.renderer import Mark, Renderer
+from llmos_kernel.grounding import Seen, grounded_keys
 
 BITS = 32
-LARGEST = 10**18
+MAX_GROUNDED = 16  # grammars over what was seen, one a process and state of its conversation
 LIMITS = LLParserLimits(max_grammar_size=200_000, initial_lexer_fuel=2_000_000)
 
 
@@ -31,85 +36,126 @@ class Masks:
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
+        self._frame = _Frame(renderer) if has_grammar(renderer) else None
         self._grammars: dict[tuple[str, ...], CallGrammar] = {}
+        self._grounded: dict[tuple[tuple[str, ...], tuple[str, ...]], CallGrammar] = {}
 
-    def mask(self, specs: Sequence[ToolSpec]) -> CallMask | None:
-        """Return a mask for one step; None where there are no tools, or calls have no grammar."""
-        if not specs or not has_grammar(self._renderer):
+    def mask(self, specs: Sequence[ToolSpec], seen: Seen | None = None) -> CallMask | None:
+        """Return a mask for one step; None where there are no tools, or calls have no grammar.
+
+        Grounded arguments are taken from what was `seen`; with nothing, no tool that has some can
+        be called.
+        """
+        if self._frame is None:
+            return None
+        grounded = {spec.name for spec in specs if grounded_keys(spec)}
+        lines = seen.lines() if seen and grounded else ()
+        if not lines:
+            specs = [spec for spec in specs if spec.name not in grounded]
+        if not specs:
             return None
         names = tuple(spec.name for spec in specs)
-        if names not in self._grammars:
-            self._grammars[names] = CallGrammar(self._renderer, specs)
-        return self._grammars[names].mask()
+        if grounded.isdisjoint(names):
+            if names not in self._grammars:
+                self._grammars[names] = CallGrammar(self._frame, specs)
+            return CallMask(self._grammars[names])
+        key = (names, lines)
+        if key not in self._grounded:
+            if len(self._grounded) >= MAX_GROUNDED:
+                del self._grounded[next(iter(self._grounded))]
+            self._grounded[key] = CallGrammar(self._frame, specs, lines)
+        return CallMask(self._grounded[key])
 
 
 def has_grammar(renderer: Renderer) -> bool:
-    """Whether a family writes its calls as JSON objects between control tokens."""
-    is_framed = renderer.call_open_id is not None and renderer.call_close_id is not None
-    return is_framed and isinstance(renderer.dialect.codec, JsonObjectCodec)
+    """Whether a family opens its calls with a control token."""
+    return renderer.dialect.has_headers or renderer.call_open_id is not None
+
+
+class _Frame:
+    """What all grammars of one checkpoint share: its tokens, and what stands around a call."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self.renderer = renderer
+        self.dialect = renderer.dialect
+        self.mark_ids = {mark(place): i for i, place in renderer.inner_ids.items()}
+        self.end_ids = self._end_ids()
+        inside = self.end_ids.union(renderer.inner_ids)
+        # The library lets its end token through wherever a grammar may end: none that we use.
+        self.tokenizer = LLTokenizer(
+            _with_special_controls(renderer.tokenizer_json()),
+            n_vocab=renderer.num_tokens,
+            eos_token=min(renderer.control_ids - inside),
+        )
+        self.is_compilable = lru_cache(maxsize=None)(self._is_compilable)
+
+    def _end_ids(self) -> frozenset[int]:
+        """Return the tokens that close a call; the next one's opening, too, where none does."""
+        if self.dialect.text_close:
+            return frozenset()
+        if self.renderer.call_close_id is not None:
+            return frozenset({self.renderer.call_close_id})
+        assert self.renderer.call_open_id is not None
+        return self.renderer.stop_ids | {self.renderer.call_open_id}
+
+    def _is_compilable(self, schema: str) -> bool:
+        grammar = LLMatcher.grammar_from_json_schema(schema)
+        problem = LLMatcher.validate_grammar(grammar, self.tokenizer, limits=LIMITS)
+        return not problem or problem.startswith("WARNING")
+
+    def grammar(self, specs: Sequence[ToolSpec], lines: Sequence[str]) -> str:
+        """Return the grammar of what follows the opening token, to the closing one."""
+        rules = Rules(self.mark_ids, lines, is_compilable=self.is_compilable)
+        call = f"{self._before(rules)} {self.dialect.codec.grammar(rules, specs)}"
+        call = f"{call} {self._after(rules)}"
+        if not isinstance(self.dialect.codec, HarmonyCodec):
+            return rules.lark(call)
+        text = self.dialect.codec.header_of_text(rules)
+        return rules.lark(f'"assistant"? {either([text, call])}')
+
+    def _before(self, rules: Rules) -> str:
+        if self.renderer.call_open_id is None:
+            return ""
+        _, _, before = self.dialect.call.open.partition(self._literal(self.renderer.call_open_id))
+        return rules.text(before)
+
+    def _after(self, rules: Rules) -> str:
+        if not self.end_ids:
+            return ""
+        close_id = self.renderer.call_close_id
+        after = (
+            ""
+            if close_id is None
+            else self.dialect.call.close.partition(self._literal(close_id))[0]
+        )
+        return f"{rules.text(after)} {rules.tokens(self.end_ids)}"
+
+    def _literal(self, control_id: int) -> str:
+        return self.renderer.literal(control_id)
 
 
 class CallGrammar:
     """The grammar of calls to one set of tools, for one checkpoint's tokens."""
 
-    def __init__(self, renderer: Renderer, specs: Sequence[ToolSpec]) -> None:
-        """Compile the schemas; a tool whose schema cannot be compiled may be given any object.
+    def __init__(self, frame: _Frame, specs: Sequence[ToolSpec], lines: Sequence[str] = ()) -> None:
+        """A schema that cannot be compiled admits anything."""
+        self.renderer = frame.renderer
+        self._tokenizer = frame.tokenizer
+        self._grammar = LLMatcher.grammar_from_lark(frame.grammar(specs, lines))
+        self._first: LLMatcher | None = None
 
-        The family is one that `has_grammar`.
+    def matcher(self, said: Sequence[int] = (), *, is_new: bool = False) -> LLMatcher | None:
+        """Return a matcher behind what was said of a call; None where that cannot be followed.
+
+        To compile one takes milliseconds, to copy it microseconds; the copies share what their
+        lexer has learned, so that later calls are quicker. What it has learned may become too
+        much: then a new one is compiled.
         """
-        dialect = renderer.dialect
-        assert isinstance(dialect.codec, JsonObjectCodec)
-        assert renderer.call_open_id is not None
-        assert renderer.call_close_id is not None
-        self.open_id, self.close_id = renderer.call_open_id, renderer.call_close_id
-        self.stop_id, self.num_tokens = renderer.stop_id, renderer.num_tokens
-        self._tokenizer = LLTokenizer(
-            _with_special_controls(renderer.tokenizer_json()),
-            n_vocab=self.num_tokens,
-            eos_token=self.stop_id,
-        )
-        self._codec = dialect.codec
-        self._before = dialect.call.open.removeprefix(renderer.literal(self.open_id))
-        self._after = dialect.call.close.removesuffix(renderer.literal(self.close_id))
-        schemas = {spec.name: self._compilable(spec) for spec in specs}
-        self._grammar = LLMatcher.grammar_from_lark(self._union(schemas))
-        self._unused: list[LLMatcher] = []
-
-    def mask(self) -> CallMask:
-        """Return a mask for one step of the model."""
-        return CallMask(self)
-
-    def take_matcher(self) -> LLMatcher:
-        """Return a matcher at the beginning of a call; one that was given back is quicker."""
-        if self._unused:
-            return self._unused.pop()
-        return LLMatcher(self._tokenizer, self._grammar, limits=LIMITS)
-
-    def give_back(self, matcher: LLMatcher) -> None:
-        """Keep a matcher for the next call: what its lexer has learned stays with it."""
-        if matcher.reset() and not matcher.is_error():
-            self._unused.append(matcher)
-
-    def _compilable(self, spec: ToolSpec) -> dict[str, Any]:
-        schema = _narrowed(dict(spec.parameters))
-        grammar = LLMatcher.grammar_from_json_schema(schema)
-        problem = LLMatcher.validate_grammar(grammar, self._tokenizer, limits=LIMITS)
-        is_good = not problem or problem.startswith("WARNING")
-        return schema if is_good else {"type": "object"}
-
-    def _union(self, schemas: dict[str, dict[str, Any]]) -> str:
-        """Return a Lark grammar: `{"name": ..., "arguments": ...}` for each of the tools."""
-        item, key = self._codec.separators
-        options = {"whitespace_flexible": False, "item_separator": item, "key_separator": key}
-        rules = [f"start: {' | '.join(f'call_{i}' for i in range(len(schemas)))}"]
-        for index, (name, schema) in enumerate(schemas.items()):
-            arguments_key = json.dumps(self._codec.arguments_key)
-            head = f'{self._before}{{"name"{key}{json.dumps(name)}{item}{arguments_key}{key}'
-            tail = json.dumps(f"}}{self._after}")
-            rules.append(f"call_{index}: {json.dumps(head)} arguments_{index} {tail}")
-            guided = json.dumps({**schema, "x-guidance": options})
-            rules.append(f"arguments_{index}: %json {guided}")
-        return "\n".join(rules)
+        if self._first is None or is_new:
+            self._first = LLMatcher(self._tokenizer, self._grammar, log_level=0, limits=LIMITS)
+        matcher = self._first.deep_copy()
+        is_followed = matcher.consume_tokens(list(said)) and not matcher.is_error()
+        return matcher if is_followed else None
 
 
 class CallMask:
@@ -117,60 +163,73 @@ class CallMask:
 
     def __init__(self, grammar: CallGrammar) -> None:
         self._grammar = grammar
-        self._matcher: LLMatcher | None = None
-        self._words = np.zeros(-(-grammar.num_tokens // BITS), np.int32)
+        self._renderer = grammar.renderer
+        self._is_thinking = self._renderer.thinks_first
+        self._last_id: int | None = None
+        has_headers = self._renderer.dialect.has_headers
+        self._matcher = grammar.matcher() if has_headers else None
+        self._said: list[int] = []  # of the call that is open
+        self._words = np.zeros(-(-self._renderer.num_tokens // BITS), np.int32)
 
     def words(self) -> NDArray[np.int32] | None:
         """Return what may come next: bit i % 32 of word i // 32 for token i; None for anything."""
         if self._matcher is None:
             return None
-        words = self._words
-        self._matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
-        is_complete = self._matcher.is_accepting()
-        self._set(self._grammar.stop_id, is_allowed=False)
-        self._set(self._grammar.close_id, is_allowed=is_complete)
-        return words
+        self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
+        if not self._matcher.is_error():
+            return self._words
+        self._matcher = self._grammar.matcher(self._said, is_new=True)
+        if self._matcher is None:
+            return None
+        self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
+        return self._words
 
-    def _set(self, token_id: int, *, is_allowed: bool) -> None:
-        bit = np.uint32(1 << (token_id % BITS))
-        word = self._words.view(np.uint32)
-        index = token_id // BITS
-        word[index] = word[index] | bit if is_allowed else word[index] & ~bit
+    def allows(self, token_id: int) -> bool:
+        """Whether a token may come next; far cheaper than `words`.
+
+        Where the grammar leaves one text only, `words` allows the tokens in which a tokenizer
+        writes it, and this any others that spell it too.
+        """
+        if self._matcher is None:
+            return True
+        is_known = token_id < self._renderer.num_tokens  # a model may have rows for more
+        return is_known and self._matcher.validate_tokens([token_id]) == 1
 
     def accept(self, token_id: int) -> None:
         """Take notice of the token that was chosen."""
-        if self._matcher is None:
-            if token_id == self._grammar.open_id:
-                self._matcher = self._grammar.take_matcher()
-        elif token_id == self._grammar.close_id:
-            self._grammar.give_back(self._matcher)
+        if self._matcher is not None:
+            self._said.append(token_id)
+            if not self._matcher.consume_token(token_id):
+                self._matcher = self._grammar.matcher(self._said, is_new=True)
+            if self._matcher is not None and not self._matcher.is_accepting():
+                return
             self._matcher = None
-        else:
-            self._matcher.consume_token(token_id)
+            self._said.clear()
+        if token_id in self._renderer.marks and self._opens(token_id):
+            self._matcher = self._grammar.matcher()
+        self._last_id = token_id
 
+    def _opens(self, token_id: int) -> bool:
+        match self._renderer.marks[token_id]:
+            case Mark.THINK:
+                self._is_thinking = True
+            case Mark.END_THINK:
+                self._is_thinking = False
+            case Mark.HEADER:
+                return True
+            case Mark.OPEN:
+                return not self._is_thinking and self._follows_frame()
+            case _:
+                pass
+        return False
 
-def _narrowed(schema: Any) -> Any:
-    """Return a schema that admits less: no undeclared key, no exponent, no number past LARGEST.
-
-    Left out is what a strict parser refuses: keys that occur twice, numbers no float can hold.
-    """
-    if not isinstance(schema, dict):
-        return schema
-    narrowed: dict[str, Any] = dict(schema)  # pyright: ignore
-    for key in ("properties", "$defs", "definitions"):
-        if isinstance(parts := narrowed.get(key), dict):
-            narrowed[key] = {name: _narrowed(part) for name, part in parts.items()}  # pyright: ignore
-    for key in ("anyOf", "oneOf", "prefixItems"):
-        if isinstance(parts := narrowed.get(key), list):
-            narrowed[key] = [_narrowed(part) for part in parts]  # pyright: ignore
-    for key in ("items", "additionalProperties"):
-        if key in narrowed:
-            narrowed[key] = _narrowed(narrowed[key])
-    if narrowed.get("type") in ("number", "integer"):
-        narrowed = {"minimum": -LARGEST, "maximum": LARGEST, **narrowed}
-    if narrowed.get("properties"):
-        narrowed.setdefault("additionalProperties", False)
-    return narrowed
+    def _follows_frame(self) -> bool:
+        """Whether the character before the token, where it belongs to the frame, was said."""
+        dialect = self._renderer.dialect
+        if not dialect.text_close:
+            return True
+        last = b"" if self._last_id is None else self._renderer.piece(self._last_id)
+        return last.endswith(dialect.call.open[0].encode())
 
 
 def _with_special_controls(tokenizer_json: str) -> str:

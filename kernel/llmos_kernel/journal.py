@@ -11,13 +11,14 @@ import os
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from llmos_kernel.errors import StateError
+from llmos_kernel.abi import blob_handle
+from llmos_kernel.errors import StateError, ToolFailed
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -43,6 +44,10 @@ PROCESSES = """
 SELECT p.pid, p.task, p.model, p.time, p.kernel_pid, p.kernel_start,
     (SELECT body FROM events e WHERE e.pid = p.pid AND e.kind = 'state' ORDER BY seq DESC LIMIT 1)
 FROM processes p
+"""
+TOLD_BLOBS = """
+SELECT DISTINCT json_extract(body, '$.blob') FROM events
+WHERE pid = ? AND kind = 'tool_result' AND json_extract(body, '$.blob') IS NOT NULL
 """
 USAGE = """
 SELECT
@@ -238,6 +243,10 @@ class Journal:
             raise StateError(f"there is no single blob {digest!r}")
         return rows[0][0]
 
+    def told_blobs(self, pid: int) -> list[str]:
+        """Return the hashes of the outputs that a process was shown the heads of."""
+        return [digest for (digest,) in self._connection.execute(TOLD_BLOBS, (pid,))]
+
     def events(self, pid: int, *, since: int = 0) -> Iterator[JournalEvent]:
         """Yield a process's events in order, from its event `since`.
 
@@ -306,6 +315,20 @@ def _connected_to_read(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def told_blob(path: Path, pid: int, handle: str) -> str:
+    """Return the whole of an output whose head and handle a process was shown. From any thread.
+
+    Raises:
+        ToolFailed: none of the process's results told it this handle.
+        StateError: the journal cannot be read.
+    """
+    with closing(Journal(path, is_read_only=True)) as journal:
+        for digest in journal.told_blobs(pid):
+            if blob_handle(digest) == handle:
+                return journal.blob(digest).decode(errors="surrogatepass")
+    raise ToolFailed(f"there is no {handle!r}: give the name as it stands where the text was cut")
+
+
 def _record(row: tuple[Any, ...]) -> ProcessRecord:
     pid, task, model, moment, kernel_pid, kernel_start, state_body = row
     body: dict[str, Any] = json.loads(state_body) if state_body else {"state": "NEW"}
@@ -327,13 +350,13 @@ def _start_mark(kernel_pid: int) -> str:
 
 
 @contextmanager
-def explained(path: Path) -> Generator[None]:
-    """Turn what goes wrong with the state folder of a journal at `path` into a `StateError`."""
+def explained(path: Path, name: str = "journal") -> Generator[None]:
+    """Turn what goes wrong with a data base at `path`, or its folder, into a `StateError`."""
     try:
         yield
     except sqlite3.DatabaseError as error:
         raise StateError(
-            f"the journal {path} cannot be used ({error}); free space or mend its "
+            f"the {name} {path} cannot be used ({error}); free space or mend its "
             "permissions, or set LLMOS_HOME to another folder"
         ) from error
     except OSError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,10 +17,10 @@ from llmos_kernel.calls import CallRunner, RunCall
 from llmos_kernel.conversation import Letter, Phase, Step
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.dispatch import Dispatcher
-from llmos_kernel.engine.base import CacheUse, Engine
+from llmos_kernel.engine.base import CacheUse, Engine, TokenMask
 from llmos_kernel.errors import StateError
 from llmos_kernel.grammar import Masks
-from llmos_kernel.journal import Journal, JournalEvent
+from llmos_kernel.journal import Journal, JournalEvent, told_blob
 from llmos_kernel.making import ProcessMaker
 from llmos_kernel.policy import Approver
 from llmos_kernel.process import (
@@ -89,18 +90,24 @@ class Kernel:
         )
         self._trace = Trace(journal, on_event)
         self._signals = Signals(self._trace)
-        self._masks = Masks(renderer)
+        self._masks = Masks(renderer) if engine.takes_masks else None
         self._steps = StepRunner(
             engine,
             renderer,
             self._trace,
             limits=limits,
             on_text=on_text,
-            mask_of=lambda process: self._masks.mask(self._table.granted(process.tools)),
+            mask_of=self._mask,
         )
         run_call = run_call or Dispatcher(self._table.specs, journal.store_blob).run
         self._calls = CallRunner(
-            self._table, run_call, self._trace, workspace=workspace, approve=approve
+            self._table,
+            run_call,
+            self._trace,
+            partial(told_blob, journal.path),
+            workspace=workspace,
+            home=journal.path.parent,
+            approve=approve,
         )
         self._lives: dict[int, asyncio.Task[None]] = {}
         self.processes = ProcessTable()
@@ -271,6 +278,10 @@ class Kernel:
             self.signal(child.pid, Signal.KILL)
         return [self._lives[child.pid] for child in children if child.pid in self._lives]
 
+    @property
+    def journal_path(self) -> Path:
+        return self._journal.path
+
     async def close(self) -> None:
         """End every process that is left, then close tools, engine and journal."""
         for process in list(self.processes):
@@ -395,6 +406,12 @@ class Kernel:
         self._calls.keep(process, known)
         self._trace.move(process, ProcessState.READY)
         process.failure = process.continued = None
+
+    def _mask(self, process: Process) -> TokenMask | None:
+        """Return a new mask for a step of a process; None where the engine takes none."""
+        if self._masks is None:
+            return None
+        return self._masks.mask(self._table.granted(process.tools), process.conversation.seen)
 
     # One step and its records ---------------------------------------------------
 

@@ -67,8 +67,12 @@ class ProcessMaker:
         )
         first = JournalEvent(0, 0, time.time(), "spawn", birth.body())
         pid = self._journal.add_process(task, self._model, events=[first])
-        talk = Conversation(pid, self._renderer, system_ids, self._table.granted(tools))
+        talk = Conversation(
+            pid, self._renderer, system_ids, self._table.granted(tools), told=birth.told
+        )
         process = _process(pid, task, RecoveredProcess(birth, talk, nice, 0.0))
+        is_attended = options.get("is_attended", True)
+        process.is_attended = is_attended and (parent is None or parent.is_attended)
         return process, replace(first, pid=pid)
 
     def _system(self, tools: frozenset[str] | None) -> tuple[list[int], str]:

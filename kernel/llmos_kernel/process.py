@@ -117,6 +117,7 @@ class SpawnOptions(TypedDict, total=False):
     parent: int | None
     nice: int
     is_interactive: bool
+    is_attended: bool
     budget: Budget
     tools: frozenset[str] | None
 
@@ -125,7 +126,8 @@ class SpawnOptions(TypedDict, total=False):
 class Process:
     """One agent process.
 
-    `tools` None means all of the table. `started` is Unix time; `deadline` is a value of
+    `tools` None means all of the table. While nobody attends to it, what needs a yes is denied.
+    `started` is Unix time; `deadline` is a value of
     `time.monotonic()`. `failure` is set while the process is stopped because its journal could not
     be written.
     """
@@ -136,6 +138,7 @@ class Process:
     parent: int | None = None
     nice: int = 0
     is_interactive: bool = False
+    is_attended: bool = True
     budget: Budget = UNBOUNDED
     tools: frozenset[str] | None = None
     is_dry_run: bool = False

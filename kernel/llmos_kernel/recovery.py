@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from llmos_kernel.abi import Effect, ToolResult, ToolSpec
+from llmos_kernel.abi import Effect, Label, ToolResult, ToolSpec
 from llmos_kernel.conversation import Conversation, Letter, PendingCall
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.errors import LlmosError, StateError
@@ -49,6 +49,11 @@ class Birth:
     limits: dict[str, int]
     is_dry_run: bool
     fork: dict[str, int] | None = None
+
+    @property
+    def told(self) -> Label:
+        """The label of what the process is told: a child is told by its parent's model."""
+        return Label.TRUSTED if self.parent is None else Label.UNTRUSTED
 
     def body(self) -> dict[str, Any]:
         return {
@@ -132,7 +137,8 @@ def rebuild(
     try:
         birth = Birth.of(events[0].body)
         prompt, specs = read_system(load_blob(birth.system))
-        talk = Conversation(pid, renderer, renderer.system_ids(prompt, specs), specs)
+        system_ids = renderer.system_ids(prompt, specs)
+        talk = Conversation(pid, renderer, system_ids, specs, told=birth.told)
         rebuilding = _Rebuilding(talk, birth.nice)
         for number, event in enumerate(events):
             if event.seq != number:
@@ -229,6 +235,7 @@ class _Rebuilding:
         if call is None or not _is_intent_of(event, call):
             raise _senseless(event)
         call.id = event.body["id"]
+        call.asked_at = event.time
         call.is_recorded = True
         if event.kind == "malformed":
             self._talk.refuse(call)
@@ -246,7 +253,14 @@ def _is_intent_of(event: JournalEvent, call: PendingCall) -> bool:
 
 def read_result(body: dict[str, Any]) -> ToolResult:
     """Read the body of a `tool_result` event."""
-    return ToolResult(body["id"], body["status"], body["text"], tuple(body.get("files", ())))
+    return ToolResult(
+        body["id"],
+        body["status"],
+        body["text"],
+        tuple(body.get("files", ())),
+        Label(body.get("label", Label.UNTRUSTED)),
+        body.get("blob"),
+    )
 
 
 def outcome(pid: int, events: Iterable[JournalEvent]) -> str:

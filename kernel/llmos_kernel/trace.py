@@ -21,13 +21,15 @@ class Trace:
 
     def record(
         self, process: Process, kind: str, body: dict[str, Any], *, is_durable: bool = False
-    ) -> None:
-        """Append an event.
+    ) -> JournalEvent:
+        """Append an event and return it.
 
         Raises:
             StateError: the journal cannot be written.
         """
-        self._on_event(self._journal.append(process.pid, kind, body, is_durable=is_durable))
+        event = self._journal.append(process.pid, kind, body, is_durable=is_durable)
+        self._on_event(event)
+        return event
 
     def move(self, process: Process, state: ProcessState) -> None:
         """Change a process's state where it is another, and record that.

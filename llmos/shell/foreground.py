@@ -97,10 +97,10 @@ async def _lead(kernel: Kernel, process: Process, display: Display) -> int:
 
 
 async def _wait_for_others(kernel: Kernel) -> None:
-    """Wait for processes that other terminals have forked from the one that has ended."""
+    """Wait for processes that other terminals have forked here, and those that were scheduled."""
     while others := list(kernel.processes):
         pid = others[0].pid
-        report(f"waiting for process {pid}, which was forked from here; Ctrl-C ends it")
+        report(f"waiting for process {pid}, which began here; Ctrl-C ends it")
         try:
             with interrupting(kernel, pid):
                 await kernel.wait(pid)

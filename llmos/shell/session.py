@@ -11,6 +11,7 @@ from typing import Any
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory
+from prompt_toolkit.patch_stdout import patch_stdout
 
 from llmos.boot import BootOptions
 from llmos.cli import DONE
@@ -54,7 +55,8 @@ async def _converse(kernel: Kernel, screen: Screen) -> int:
     process = _new_process(kernel, screen)
     while True:
         try:
-            line = (await prompt.prompt_async("> ")).strip()
+            with patch_stdout():  # what is scheduled reports above the line that is being typed
+                line = (await prompt.prompt_async("> ")).strip()
         except KeyboardInterrupt:
             continue
         except EOFError:

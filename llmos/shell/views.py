@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from llmos.boot import describe_model, load_model
-from llmos.config import explained_settings, load_settings
-from llmos.plugins import discover_tools
+from llmos.boot import describe_model, installed_tools, load_model
+from llmos.config import explained_settings, home_path, load_settings
+from llmos.plugin_checks import Finding
 from llmos.shell.progress import console as stderr_console
 from llmos.shell.progress import working
 from llmos_kernel.syscalls import SyscallTable
@@ -21,9 +25,8 @@ console = Console(highlight=False)
 def print_tools(*, as_json: bool) -> None:
     """Print the installed tools and where each comes from."""
     settings = load_settings()
-    table = SyscallTable(
-        discover_tools(disabled=settings.tools.disabled, report=stderr_console.print)
-    )
+    report = stderr_console.print
+    table = SyscallTable(asyncio.run(installed_tools(settings, home=home_path(), report=report)))
     rows: list[dict[str, Any]] = [
         {
             "name": spec.name,
@@ -42,6 +45,20 @@ def print_tools(*, as_json: bool) -> None:
         effects = ", ".join(row["effects"]) or "none"
         shown.add_row(row["name"], row["description"], effects, row["owner"])
     console.print(shown)
+
+
+def print_findings(findings: Sequence[Finding], digest: str | None, *, as_json: bool) -> None:
+    """Print what was found of a plugin, and how one that ran in the sandbox comes out of it."""
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        return
+    shown = Table("tool", "check", "state", "detail", box=None, pad_edge=False)
+    for finding in findings:
+        state = "FAILED" if finding.state == "failed" else finding.state
+        shown.add_row(finding.tool, finding.check, state, Text(finding.detail))
+    console.print(shown)
+    if digest is not None:
+        console.print(f"It ran in the sandbox. Its SHA-256, for tools.trusted: {digest}")
 
 
 def print_model(flags: dict[str, Any], *, as_json: bool) -> None:

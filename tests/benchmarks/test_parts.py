@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decode, grammar, growth, llama_cpp, state
+from benchmarks import decode, grammar, growth, llama_cpp, memory, state
 from benchmarks.method import OURS
 from benchmarks.models import BenchmarkModel, embedded_model
 from benchmarks.serving import BOUND, FIFO, LLAMA, LOCK, Serving
@@ -115,6 +115,19 @@ async def test_processes_that_wait_run_again_when_their_tool_answers(
     memory, wake = await state.measure_waiting(state.Script())
     assert len(memory.rounds) == 5
     assert all(each["20 waiting"] > 0 for each in wake.rounds)
+
+
+async def test_each_use_of_memory_is_timed_over_facts_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "NUM_WORDS", 2000)
+    monkeypatch.setattr(memory, "CALLS_A_ROUND", 3)
+    facts = memory.Facts(tmp_path, 200)
+    comparisons = await memory.compare(facts)
+    assert [each.title for each in comparisons] == list(facts.kinds())
+    assert all(each.values()["median"].median > 0 for each in comparisons)
+    with memory.opened(tmp_path / "memory.db") as store:
+        assert len(store.search(memory.EVERYWHERE, now=0.0, limit=300)) > 190
 
 
 async def test_a_system_call_is_timed_over_calls_that_all_ran() -> None:

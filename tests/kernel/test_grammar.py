@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from llguidance import LLParserLimits
 from tokenizers import Tokenizer
 
+from llmos_kernel import grammar
 from llmos_kernel.abi import Message, Role, ToolCall, ToolSpec
 from llmos_kernel.dialects.families import DIALECTS
 from llmos_kernel.dialects.renderer import Renderer
-from llmos_kernel.grammar import CallGrammar, CallMask, Masks
+from llmos_kernel.grammar import CallMask, Masks
 from llmos_kernel.trap import Malformed, Trap, TrapParser
 
 MODEL = Path(__file__).parents[2] / "kernel" / "llmos_kernel" / "model"
@@ -64,8 +66,24 @@ SPECS = [ToolSpec(name, "A tool.", schema) for name, schema in SCHEMAS.items()]
 
 
 @pytest.fixture(scope="module")
-def grammar(renderer: Renderer) -> CallGrammar:
-    return CallGrammar(renderer, SPECS)
+def masks(renderer: Renderer) -> Masks:
+    return Masks(renderer)
+
+
+def fresh(masks: Masks, specs: Sequence[ToolSpec] = SPECS) -> CallMask:
+    mask = masks.mask(specs)
+    assert mask is not None
+    return mask
+
+
+def open_id(renderer: Renderer) -> int:
+    assert renderer.call_open_id is not None
+    return renderer.call_open_id
+
+
+def close_id(renderer: Renderer) -> int:
+    assert renderer.call_close_id is not None
+    return renderer.call_close_id
 
 
 def allowed(mask: CallMask) -> np.ndarray | None:
@@ -75,11 +93,13 @@ def allowed(mask: CallMask) -> np.ndarray | None:
     return np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))
 
 
-def babble(grammar: CallGrammar, rng: np.random.Generator, limit: int = 400) -> list[int]:
-    """Draw a call at random from all that the mask allows, favouring its end once it is long."""
-    mask, said = grammar.mask(), [grammar.open_id]
-    mask.accept(grammar.open_id)
-    while said[-1] != grammar.close_id and len(said) < limit:
+def babble(
+    mask: CallMask, renderer: Renderer, rng: np.random.Generator, limit: int = 400
+) -> list[int]:
+    """Draw a call at random from all that the mask allows."""
+    said = [open_id(renderer)]
+    mask.accept(open_id(renderer))
+    while said[-1] != close_id(renderer) and len(said) < limit:
         choices = allowed(mask)
         assert choices is not None
         assert len(choices)
@@ -88,14 +108,12 @@ def babble(grammar: CallGrammar, rng: np.random.Generator, limit: int = 400) -> 
     return said
 
 
-def test_every_call_that_random_tokens_close_is_valid(
-    grammar: CallGrammar, renderer: Renderer
-) -> None:
+def test_every_call_that_random_tokens_close_is_valid(masks: Masks, renderer: Renderer) -> None:
     rng = np.random.default_rng(1)
     closed: dict[str, int] = {}
     for _ in range(300):
-        said = babble(grammar, rng)
-        if said[-1] == grammar.close_id:
+        said = babble(fresh(masks), renderer, rng)
+        if said[-1] == close_id(renderer):
             trap = parsed(renderer, said)
             Draft202012Validator(SCHEMAS[trap.name]).validate(dict(trap.arguments))
             closed[trap.name] = closed.get(trap.name, 0) + 1
@@ -112,30 +130,30 @@ def parsed(renderer: Renderer, said: Sequence[int]) -> Trap:
 
 
 def test_no_control_token_is_allowed_inside_a_call_but_the_closing_one_at_its_end(
-    grammar: CallGrammar, renderer: Renderer
+    masks: Masks, renderer: Renderer
 ) -> None:
     body = '{"name":"scalars","arguments":{"text":"<tool_call>","count":7,"is_on":true}}'
-    mask = grammar.mask()
-    mask.accept(grammar.open_id)
+    mask = fresh(masks)
+    mask.accept(open_id(renderer))
     for token_id in renderer.content_ids(body):
         choices = allowed(mask)
         assert choices is not None
         assert token_id in choices
         assert not renderer.control_ids & set(choices.tolist())
         mask.accept(token_id)
-    assert allowed(mask).tolist() == [grammar.close_id]  # pyright: ignore
+    assert allowed(mask).tolist() == [close_id(renderer)]  # pyright: ignore
 
 
-def test_text_is_free_before_and_after_a_call(grammar: CallGrammar, renderer: Renderer) -> None:
-    mask = grammar.mask()
+def test_text_is_free_before_and_after_a_call(masks: Masks, renderer: Renderer) -> None:
+    mask = fresh(masks)
     for token_id in renderer.content_ids("Let me see: "):
         assert mask.words() is None
         mask.accept(token_id)
-    mask.accept(grammar.open_id)
+    mask.accept(open_id(renderer))
     assert mask.words() is not None
     for token_id in renderer.content_ids('{"name":"nothing","arguments":{}}'):
         mask.accept(token_id)
-    mask.accept(grammar.close_id)
+    mask.accept(close_id(renderer))
     assert mask.words() is None
 
 
@@ -149,11 +167,9 @@ def test_text_is_free_before_and_after_a_call(grammar: CallGrammar, renderer: Re
         '{"name":"scalars","arguments":{"text":7',
     ],
 )
-def test_what_no_tool_takes_cannot_be_said(
-    grammar: CallGrammar, renderer: Renderer, body: str
-) -> None:
-    mask = grammar.mask()
-    mask.accept(grammar.open_id)
+def test_what_no_tool_takes_cannot_be_said(masks: Masks, renderer: Renderer, body: str) -> None:
+    mask = fresh(masks)
+    mask.accept(open_id(renderer))
     for token_id in renderer.content_ids(body):
         choices = allowed(mask)
         assert choices is not None
@@ -165,9 +181,8 @@ def test_what_no_tool_takes_cannot_be_said(
 
 def test_a_schema_that_cannot_be_compiled_admits_any_object(renderer: Renderer) -> None:
     odd = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
-    grammar = CallGrammar(renderer, [ToolSpec("odd", "A tool.", odd)])
-    mask = grammar.mask()
-    mask.accept(grammar.open_id)
+    mask = fresh(Masks(renderer), [ToolSpec("odd", "A tool.", odd)])
+    mask.accept(open_id(renderer))
     body = json.dumps({"name": "odd", "arguments": {"b": [1]}}, separators=(",", ":"))
     for token_id in renderer.content_ids(body):
         choices = allowed(mask)
@@ -184,8 +199,9 @@ def family(name: str) -> Renderer:
     return Renderer(tokenizer, dialect)
 
 
-def test_a_family_whose_calls_are_no_json_objects_goes_without_a_mask() -> None:
-    assert Masks(family("gemma4")).mask(SPECS) is None
+@pytest.mark.parametrize("name", ["llama3", "llama4", "phi4"])
+def test_a_family_whose_calls_no_control_token_opens_goes_without_a_mask(name: str) -> None:
+    assert Masks(family(name)).mask(SPECS) is None
 
 
 def test_what_frames_a_call_beside_its_control_tokens_is_part_of_the_grammar() -> None:
@@ -200,19 +216,44 @@ def test_what_frames_a_call_beside_its_control_tokens_is_part_of_the_grammar() -
     assert mask.words() is None
 
 
-def test_a_matcher_serves_one_call_after_the_other_and_is_dropped_after_an_error(
+def test_a_call_is_masked_as_the_first_was_however_those_before_it_ended(
     renderer: Renderer,
 ) -> None:
-    grammar = CallGrammar(renderer, SPECS)
+    masks = Masks(renderer)
     whole = renderer.content_ids('{"name":"nothing","arguments":{}}')
     for said in (whole, whole, whole[:3], [*whole, whole[0]], whole):
-        mask = grammar.mask()
-        for token_id in [grammar.open_id, *said, grammar.close_id]:
+        mask = fresh(masks)
+        for token_id in [open_id(renderer), *said, close_id(renderer)]:
             mask.accept(token_id)
-    mask = grammar.mask()
-    mask.accept(grammar.open_id)
+    mask = fresh(masks)
+    mask.accept(open_id(renderer))
     for token_id in whole:
         choices = allowed(mask)
         assert choices is not None
         assert token_id in choices
         mask.accept(token_id)
+
+
+def test_a_lexer_that_has_learned_too_much_is_made_anew_in_the_middle_of_a_call(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grammar, "LIMITS", LLParserLimits(max_lexer_states=300))
+    masks, rng, closed = Masks(renderer), np.random.default_rng(3), 0
+    for _ in range(60):
+        said = babble(fresh(masks), renderer, rng, limit=60)
+        if said[-1] == renderer.call_close_id:
+            Draft202012Validator(SCHEMAS[parsed(renderer, said).name]).validate(
+                dict(parsed(renderer, said).arguments)
+            )
+            closed += 1
+    assert closed > 10
+
+
+def test_a_grammar_that_is_too_large_leaves_calls_free(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grammar, "LIMITS", LLParserLimits(max_grammar_size=10))
+    mask = fresh(Masks(renderer))
+    mask.accept(open_id(renderer))
+    assert mask.words() is None
+    assert mask.allows(renderer.content_ids("x")[0])

@@ -124,7 +124,7 @@ async def test_a_huge_result_is_cut_for_the_model_and_kept_whole_as_a_blob(
     text = system.bodies("tool_result")[0]["text"]
     assert text.startswith(whole[:100])
     assert "100000000 characters in all" in text
-    digest = text.rpartition("blob ")[2].rstrip("]")
+    digest = text.rpartition("blob:")[2].partition("@")[0]
     assert system.journal.blob(digest) == whole.encode()
 
 

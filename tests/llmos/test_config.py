@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 
+from llmos import config
 from llmos.config import config_path, explained_settings, home_path, load_settings
 from llmos_kernel.errors import ConfigError
 
@@ -64,3 +69,46 @@ def test_a_wrong_file_is_one_line_that_names_the_setting(text: str, message: str
 
 def test_the_state_folder_follows_its_variable(home: Path) -> None:
     assert home_path() == home
+
+
+class Cabin(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    guests: list[str] = []
+
+
+@pytest.fixture
+def cabin_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a plugin with settings, and one whose settings cannot be loaded."""
+    module = ModuleType("settings_of_the_test")
+    module.Cabin = Cabin  # pyright: ignore
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    entries = [
+        EntryPoint("cabin", "settings_of_the_test:Cabin", config.SECTIONS),
+        EntryPoint("absent", "no_such_module:Settings", config.SECTIONS),
+    ]
+    monkeypatch.setattr(config, "entry_points", lambda group: entries)
+
+
+@pytest.mark.usefixtures("cabin_plugin")
+def test_a_plugins_section_is_read_explained_and_provided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LLMOS_CABIN__GUESTS", '["ann"]')
+    settings = load_settings()
+    assert Cabin(guests=["ann"]) in settings.provided()
+    explained = {name: (value, source) for name, value, source in explained_settings(settings)}
+    assert explained["cabin.guests"] == (["ann"], "environment LLMOS_CABIN__GUESTS")
+
+
+@pytest.mark.usefixtures("cabin_plugin")
+def test_an_unknown_key_in_a_plugins_section_fails() -> None:
+    write_config("[cabin]\nguest = []\n")
+    with pytest.raises(ConfigError, match=r"cabin\.guest"):
+        load_settings()
+
+
+def test_two_plugins_with_one_section_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [EntryPoint("model", "no_such_module:Settings", config.SECTIONS)]
+    monkeypatch.setattr(config, "entry_points", lambda group: entries)
+    with pytest.raises(ConfigError, match="'model'"):
+        load_settings()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pydantic import BaseModel
 
 from llmos import plugins, tool
+from llmos.sdk import CallContext, tools_of
 from llmos_kernel.errors import ConfigError
 from llmos_kernel.syscalls import SyscallTable
 
@@ -19,6 +22,20 @@ GROUP = plugins.GROUP
 def fine() -> str:
     """Work."""
     return "fine"
+
+
+class Cabin(BaseModel):
+    beds: int = 2
+
+
+class Cabins:
+    def __init__(self, settings: Cabin, *, doors: int = 1) -> None:
+        self._told = f"{settings.beds} beds, {doors} door"
+
+    @tool(effects=[])
+    def cabin(self) -> str:
+        """Describe the cabin."""
+        return self._told
 
 
 @pytest.fixture
@@ -63,3 +80,9 @@ def test_two_tools_of_one_name_are_an_error_that_names_both_owners() -> None:
         ConfigError, match=r"two tools are called 'write_file': one from the package"
     ):
         SyscallTable([*found, found[-1]])
+
+
+async def test_a_class_gets_its_settings_by_its_constructors_hints() -> None:
+    (driver,) = tools_of(Cabins, [Cabin(beds=5), "unasked"])
+    output = await driver.call({}, CallContext(1, Path("/")))
+    assert output.text == "5 beds, 1 door"

@@ -258,7 +258,7 @@ async def test_run_waits_for_what_was_forked_from_it(
     status = await run_in_foreground(make, load_settings(), ForegroundOptions())
     out, err = capfd.readouterr()
     assert (status, out) == (0, "Mine.\n")
-    assert "waiting for process 2, which was forked from here" in err
+    assert "waiting for process 2, which began here" in err
     assert recorded(home, 2)[-1] == ("state", {"state": "ZOMBIE", "exit": "done"})
 
 

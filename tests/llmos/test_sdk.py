@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import dataclass
+from datetime import date
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from llmos import CallContext, Effect, Output, RetryCall, ToolFailed, tool
-from llmos.sdk import tools_of
+from llmos import CallContext, Effect, Media, Output, RetryCall, ToolFailed, tool
+from llmos.sdk import Grounded, tools_of
 from llmos_kernel.abi import ALL_EFFECTS
 from llmos_kernel.errors import ConfigError
 
@@ -47,9 +49,26 @@ def test_the_schema_comes_from_hints_and_docstring() -> None:
     }
 
 
+def test_an_argument_can_be_grounded() -> None:
+    @tool
+    def fetch(url: Grounded, also: Grounded | None = None) -> str:
+        """Fetch a page.
+
+        Args:
+            url: the address
+        """
+        return url
+
+    assert fetch.spec.parameters["properties"] == {
+        "url": {"type": "string", "description": "the address", "x-grounded": True},
+        "also": {"type": "string", "x-grounded": True},
+    }
+
+
 def test_undeclared_effects_are_all_of_them() -> None:
     assert weather.spec.effects == ALL_EFFECTS
     assert not weather.spec.is_repeatable
+    assert weather.spec.max_concurrent == 1
 
 
 def test_declared_options_stand() -> None:
@@ -61,6 +80,34 @@ def test_declared_options_stand() -> None:
     assert get.spec.name == "fetch"
     assert get.spec.effects == {Effect.NETWORK}
     assert (get.spec.is_repeatable, get.spec.timeout_s) == (True, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"effects": ["fire"]}, "'fire' is not a valid Effect; the effects are files, sandbox"),
+        ({"effects": "files"}, "give effects as a set: {'files'}"),
+        ({"timeout_s": 0}, "timeout_s is 0; it must be above 0"),
+        ({"max_output_chars": -1}, "max_output_chars is -1"),
+        ({"max_concurrent": 0}, "max_concurrent is 0"),
+        ({"name": "two words"}, "'two words' is no name for a tool"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+
+        @tool(**options)
+        def wrong() -> None:
+            """Do it."""
+
+
+def test_effects_may_be_written_as_words() -> None:
+    @tool(effects={"network", "files"})
+    def get(url: str) -> str:
+        """Fetch a page."""
+        return url
+
+    assert get.spec.effects == {Effect.NETWORK, Effect.FILES}
 
 
 def test_a_tool_is_still_the_function() -> None:
@@ -84,6 +131,12 @@ class Colour(Enum):
 
 class Point(BaseModel):
     x: int
+
+
+@dataclass
+class Place:
+    name: str
+    found_on: date
 
 
 async def test_arguments_arrive_as_the_types_of_the_hints() -> None:
@@ -112,6 +165,7 @@ async def test_arguments_that_do_not_fit_are_the_model_s_to_mend() -> None:
         (None, "done"),
         ({"a": [1, "é"]}, '{"a": [1, "é"]}'),
         (Point(x=2), '{"x":2}'),
+        (Place("Oslo", date(2026, 1, 2)), '{"name": "Oslo", "found_on": "2026-01-02"}'),
         (Output("made", ("a.png",)), "made"),
     ],
 )
@@ -122,6 +176,73 @@ async def test_what_a_tool_returns_becomes_text(value: Any, text: str) -> None:
         return value
 
     assert (await give.call({}, CONTEXT)).text == text
+
+
+@tool
+def give_media(what: str, context: CallContext) -> Any:
+    """Give something that is not text."""
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    (context.workspace / "sub").mkdir(exist_ok=True)
+    (context.workspace / "sub" / "own.txt").write_text("own")
+    elsewhere = context.workspace.parent / "elsewhere.csv"
+    elsewhere.write_text("a,b")
+    things: dict[str, Any] = {
+        "pillow": lambda: Image.new("RGB", (2, 3)),
+        "figure": lambda: Figure(figsize=(1, 1)),
+        "bytes": lambda: Media(b"GIF", "image/gif"),
+        "audio": lambda: Media(b"RIFF", "audio/mpeg", "song.mp3"),
+        "own": lambda: Path("sub/own.txt"),
+        "own by its whole path": lambda: context.workspace / "sub" / "own.txt",
+        "elsewhere": lambda: elsewhere,
+        "list": lambda: ["two", Media(b"a", "image/png"), {"n": 1}],
+        "name that leads out": lambda: Media(b"x", "text/plain", "../out.txt"),
+        "bare": lambda: b"bytes",
+        "missing": lambda: Path("no.txt"),
+    }
+    return things[what]()
+
+
+@pytest.mark.parametrize(
+    ("what", "text", "files"),
+    [
+        ("pillow", "picture saved as picture.png", ("picture.png",)),
+        ("figure", "picture saved as picture.png", ("picture.png",)),
+        ("bytes", "picture saved as picture.gif", ("picture.gif",)),
+        ("audio", "recording saved as song.mp3", ("song.mp3",)),
+        ("own", "file saved as sub/own.txt", ("sub/own.txt",)),
+        ("own by its whole path", "file saved as sub/own.txt", ("sub/own.txt",)),
+        ("elsewhere", "file saved as elsewhere.csv", ("elsewhere.csv",)),
+        ("list", 'two\npicture saved as picture.png\n{"n": 1}', ("picture.png",)),
+        ("name that leads out", "file saved as out.txt", ("out.txt",)),
+    ],
+)
+async def test_media_that_a_tool_returns_become_files_of_the_workspace(
+    tmp_path: Path, what: str, text: str, files: tuple[str, ...]
+) -> None:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    output = await give_media.call({"what": what}, CallContext(1, workspace))
+    assert output == Output(text, files)
+    assert all((workspace / name).stat().st_size > 0 for name in files)
+
+
+async def test_media_never_write_over_a_file_or_through_a_link(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / "picture.gif").symlink_to(tmp_path / "outside")
+    output = await give_media.call({"what": "bytes"}, CallContext(1, workspace))
+    assert output.files == ("picture-2.gif",)
+    assert not (tmp_path / "outside").exists()
+
+
+async def test_bytes_without_a_type_and_missing_files_are_errors(tmp_path: Path) -> None:
+    context = CallContext(1, tmp_path)
+    with pytest.raises(TypeError, match="Media"):
+        await give_media.call({"what": "bare"}, context)
+    with pytest.raises(ToolFailed, match=r"no file 'no\.txt'"):
+        await give_media.call({"what": "missing"}, context)
 
 
 async def test_a_plain_function_that_hangs_is_given_up_and_stays_busy() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pexpect
@@ -12,6 +14,7 @@ import pytest
 
 from llmos.control.client import live_processes, tell
 from llmos.control.protocol import SendSignal
+from llmos.schedules.store import ScheduleStore
 from llmos_kernel.process import ProcessState, Signal
 
 
@@ -70,5 +73,16 @@ def test_a_session_whose_process_is_killed_elsewhere_goes_on_with_a_new_one(
     shell.expect("process 1 was killed; a new one begins")
     shell.expect("408")
     assert live_processes(home)[2].state is not ProcessState.ZOMBIE
+    leave(shell)
+    assert shell.exitstatus == 0
+
+
+def test_what_is_due_runs_while_the_shell_waits_for_a_line(
+    shell: pexpect.spawn, home: Path
+) -> None:
+    with closing(ScheduleStore(home)) as store:
+        store.add("What is 17 * 24?", "in 1 second", datetime.now(UTC))
+    shell.expect(r"schedule 1: process (\d+) begins: What is 17")
+    shell.expect(r"schedule 1: process \d+: .*408")
     leave(shell)
     assert shell.exitstatus == 0

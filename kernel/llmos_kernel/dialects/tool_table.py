@@ -11,6 +11,7 @@ from typing import Any
 
 from llmos_kernel.abi import ToolSpec
 from llmos_kernel.dialects.codecs.strict_json import dump
+from llmos_kernel.grounding import KEYWORD, grounded_keys
 
 
 def openai_function(spec: ToolSpec) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def openai_function(spec: ToolSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
         "description": spec.description,
-        "parameters": dict(spec.parameters),
+        "parameters": parameters_of(spec),
     }
 
 
@@ -37,8 +38,19 @@ def schema_list(specs: Sequence[ToolSpec], *, indent: int | None = None) -> str:
     return json.dumps([openai_schema(s) for s in specs], ensure_ascii=False, indent=indent)
 
 
+def parameters_of(spec: ToolSpec) -> dict[str, Any]:
+    """Return a tool's schema as models are shown it: without the keyword that is the kernel's."""
+    parameters: dict[str, Any] = dict(spec.parameters)
+    if grounded_keys(spec):
+        parameters["properties"] = {
+            name: {key: value for key, value in schema.items() if key != KEYWORD}
+            for name, schema in parameters["properties"].items()
+        }
+    return parameters
+
+
 def properties_of(spec: ToolSpec) -> Mapping[str, Mapping[str, Any]]:
-    return spec.parameters.get("properties", {})  # type: ignore[return-value]
+    return parameters_of(spec).get("properties", {})
 
 
 def required_of(spec: ToolSpec) -> Sequence[str]:

@@ -24,6 +24,13 @@ class TokenMask(Protocol):
         """
         ...
 
+    def allows(self, token_id: int) -> bool:
+        """Whether one token may come next; cheaper than `words`, of which it allows all and more.
+
+        More are other spellings of the same text.
+        """
+        ...
+
     def accept(self, token_id: int) -> None:
         """Take notice of the token that was chosen."""
         ...
@@ -33,8 +40,7 @@ class TokenMask(Protocol):
 class GenerateRequest:
     """`tokens` is the whole sequence so far. The stop token is yielded too, as the last one.
 
-    `temperature` 0 is greedy. `deadline` is a value of `time.monotonic()`, or None. An engine that
-    cannot choose by `mask` (a server's) leaves it aside: calls are checked again. The share of
+    `temperature` 0 is greedy. `deadline` is a value of `time.monotonic()`, or None. The share of
     the model that a request gets is counted by `pid`; a smaller `nice` (-20 to 19) gets more, and
     an interactive request goes before those that are not.
     """
@@ -69,6 +75,11 @@ class Engine(Protocol):
     @property
     def context_length(self) -> int:
         """The most tokens a sequence can have, prompt and answer together."""
+        ...
+
+    @property
+    def takes_masks(self) -> bool:
+        """Whether it chooses by masks; for one that does not none is made."""
         ...
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[int]:

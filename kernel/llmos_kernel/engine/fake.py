@@ -32,6 +32,8 @@ class FakeEngine:
     One that goes on where a broken off request ended goes on with the rest of that one's script.
     """
 
+    takes_masks = False
+
     def __init__(
         self,
         scripts: Iterable[Script] = (),

@@ -20,7 +20,7 @@ from transformers.utils import logging
 
 from llmos_kernel.engine.base import CacheUse, GenerateRequest
 from llmos_kernel.engine.torch.checkpoint import default_dtype
-from llmos_kernel.engine.torch.sampling import apply_masks, draw
+from llmos_kernel.engine.torch.sampling import best_allowed, draw
 from llmos_kernel.errors import ModelError
 
 # So many tokens of a prompt are computed before the deadline is looked at again.
@@ -33,6 +33,8 @@ DEFAULT_CONTEXT = 32_768
 
 class TransformersEngine:
     """A model of transformers as an engine. Close it once; it then accepts no request."""
+
+    takes_masks = True
 
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config.get_text_config()
@@ -183,11 +185,10 @@ class TransformersEngine:
         logits = self._computed(tokens[start : start + self._chunk_length(len(tokens))])
         if len(self._held) < len(tokens):
             return None
-        apply_masks(logits[None], [request.mask])
-        if request.temperature:
+        is_drawn = request.temperature > 0
+        (token_id,) = best_allowed(logits[None], [request.mask], is_drawn=[is_drawn])
+        if is_drawn:
             token_id = draw(logits, request.temperature, generator)
-        else:
-            token_id = int(logits.argmax())
         if request.mask:
             request.mask.accept(token_id)
         return token_id

@@ -331,6 +331,22 @@ async def test_a_conversation_is_posted_as_messages_with_calls_and_results(
     assert body["stream_options"] == {"include_usage": True}
 
 
+@pytest.mark.parametrize("takes_strict", [True, False])
+async def test_functions_with_arguments_are_strict_where_the_server_then_keeps_to_schemas(
+    server: Any, sse: Any, reply: Any, takes_strict: bool
+) -> None:
+    parameters: Any = {"type": "object", "properties": {"text": {"type": "string"}}}
+    specs = [SPEC, ToolSpec("say", "Say it.", parameters)]
+    tokens = [*RENDERER.system_ids("", specs), *RENDERER.user_ids("Hi")]
+    server.answers[CHAT] = reply([sse({"content": "Ok."}, "stop"), DONE])
+    probed = Probed("vLLM", "m", 4096, 3800, takes_strict)
+    engine = RemoteEngine(Endpoint.at(server.url, None), probed)
+    await ids_of(engine, [*tokens, *RENDERER.assistant_open_ids()])
+    [body] = server.bodies()
+    marked = [tool["function"].get("strict", False) for tool in body["tools"]]
+    assert marked == [False, takes_strict]
+
+
 async def test_a_server_of_unknown_kind_gets_no_field_that_it_may_refuse(
     server: Any, sse: Any, reply: Any
 ) -> None:

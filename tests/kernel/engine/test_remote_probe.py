@@ -182,3 +182,15 @@ def test_what_is_no_list_of_models_is_refused(found: Any, server: Any, reply: An
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ModelError, match=r"model.path|give an address"):
         Endpoint.at(url, None)
+
+
+@pytest.mark.parametrize(
+    ("as_server", "takes_strict"),
+    [(as_vllm, True), (as_sglang, True), (as_llama_cpp, False), (as_ollama, False)],
+)
+def test_servers_that_keep_to_the_schemas_of_strict_functions_are_known(
+    server: Any, as_server: Any, takes_strict: bool
+) -> None:
+    as_server(server)
+    server.answers[CHAT] = reads()
+    assert probed(server).takes_strict is takes_strict

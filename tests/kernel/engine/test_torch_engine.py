@@ -482,6 +482,9 @@ class OnlyEven:
     def words(self) -> np.ndarray | None:
         return np.full(10, 0x55555555, np.int32) if self.accepted else None
 
+    def allows(self, token_id: int) -> bool:
+        return token_id % 2 == 0 or not self.accepted
+
     def accept(self, token_id: int) -> None:
         self.accepted.append(token_id)
 

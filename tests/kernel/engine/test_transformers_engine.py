@@ -169,6 +169,9 @@ class OnlyEven:
     def words(self) -> Any:
         return np.full(-(-300 // 32), 0x55555555, np.uint32).view(np.int32)
 
+    def allows(self, token_id: int) -> bool:
+        return token_id % 2 == 0
+
     def accept(self, token_id: int) -> None:
         self.accepted.append(token_id)
 

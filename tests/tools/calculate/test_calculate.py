@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from llmos.sdk import CallContext, Driver, RetryCall, ToolFailed, tools_of
+from llmos.sdk import CallContext, Driver, Effect, RetryCall, ToolFailed, tools_of
 from llmos_tools.calculate import Calculate, process
 from llmos_tools.calculate.process import WorkerGone, WorkerProcess
 
@@ -32,7 +32,7 @@ async def calculator() -> AsyncIterator[Calculate]:
 
 async def ask(calculator: Calculate, expression: str) -> str:
     async with asyncio.timeout(BOUND_S):
-        return await calculator.calculate(expression)
+        return (await calculator.calculate(expression, CONTEXT)).text
 
 
 async def worker_pid(calculator: Calculate) -> int:
@@ -59,7 +59,7 @@ async def test_the_kernel_reads_the_words_that_the_model_was_trained_on() -> Non
         "required": ["expression"],
         "additionalProperties": False,
     }
-    assert driver.spec.effects == frozenset()
+    assert driver.spec.effects == {Effect.FILES}
     assert driver.spec.is_repeatable
     assert driver.spec.timeout_s == 10
 
@@ -268,3 +268,49 @@ async def test_the_worker_gets_nothing_of_the_environment(monkeypatch: pytest.Mo
         await worker.end()
     assert b"SECRET_TOKEN" not in environment
     assert b"PYTHONPATH" in environment
+
+
+async def test_a_plot_is_saved_in_the_workspace_and_named(
+    calculator: Calculate, tmp_path: Path
+) -> None:
+    context = CallContext(pid=1, workspace=tmp_path)
+    async with asyncio.timeout(BOUND_S):
+        first = await calculator.calculate("plot(sin(x), (x, 0, 10))", context)
+        second = await calculator.calculate("plot(cos(x))", context)
+    assert first.text == "plot of sin(x) for x from 0 to 10, saved as figure-1.png"
+    assert (first.files, second.files) == (("figure-1.png",), ("figure-2.png",))
+    assert (tmp_path / "figure-1.png").read_bytes().startswith(b"\x89PNG")
+
+
+async def test_a_plot_that_cannot_be_saved_fails(calculator: Calculate) -> None:
+    with pytest.raises(ToolFailed, match="cannot be saved: No such file"):
+        await ask(calculator, "plot(x)")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "plot(" + "+".join(f"gamma(zeta(x)**{n})" for n in range(1, 60)) + ")",
+        "convert 9**9**9 km to miles",
+        "9**9**9 km in miles",
+        "one " * 2400 + "km in miles",
+        "((((" * 2000 + "km in miles",
+        "km in " * 1600 + "miles",
+        "2 to " * 1900 + "miles",
+        "N(pi, 10**9)",
+        "roots(x**500 - x - 1)",
+        "eigenvals(Matrix([[k, 2, 3], [4, x, 6], [7, 8, y]]))",
+        "nullspace(Matrix([[1]])) ** 10**9",
+    ],
+)
+async def test_hostile_questions_end_in_one_line_and_the_next_is_answered(
+    calculator: Calculate, expression: str
+) -> None:
+    started = time.monotonic()
+    try:
+        text = await ask(calculator, expression)
+    except (RetryCall, ToolFailed) as error:
+        text = str(error)
+    assert "\n" not in text
+    assert time.monotonic() - started < 10
+    assert await ask(calculator, "1+1") == "2"

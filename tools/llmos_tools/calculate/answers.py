@@ -36,6 +36,14 @@ def answer_text(value: Any, *, has_decimals: bool) -> str:
     return f"{text[:HEAD]}... ({len(text)} characters)"
 
 
+def quantity_text(value: Any, unit: str) -> str:
+    """Return a number of units, exact where a short decimal is."""
+    if not value.is_number:
+        raise ToolFailed(f"{value} is not a number of {unit}")
+    decimal = _decimal(value) if value.is_Rational else None
+    return f"{decimal} {unit}" if decimal is not None else f"{_about(value).strip()} {unit}"
+
+
 def _text(value: Any, *, has_decimals: bool) -> str:
     match value:
         case [item]:

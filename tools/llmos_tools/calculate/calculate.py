@@ -6,12 +6,14 @@ Knows no maths: what an expression means is decided in the worker.
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
-from llmos.sdk import RetryCall, ToolFailed, tool
-from llmos_tools.calculate.limits import LIMIT_S, LONGEST_EXPRESSION, TOO_LARGE
+from llmos.sdk import CallContext, Effect, Output, RetryCall, ToolFailed, tool
+from llmos_tools.calculate.limits import LONGEST_EXPRESSION, TOO_LARGE, limit_of
 from llmos_tools.calculate.process import WorkerGone, WorkerProcess
+from llmos_tools.figures import save_figures
 
 
 class Calculate:
@@ -25,8 +27,8 @@ class Calculate:
         """Start the worker without waiting for it: sympy takes most of a second to import."""
         self._start()
 
-    @tool(effects=(), is_repeatable=True, timeout_s=10)
-    async def calculate(self, expression: str) -> str:
+    @tool(effects={Effect.FILES}, is_repeatable=True, timeout_s=10, max_concurrent=None)
+    async def calculate(self, expression: str, context: CallContext) -> Output:
         """Work out maths exactly.
 
         Args:
@@ -36,17 +38,20 @@ class Calculate:
             raise RetryCall(
                 f"the expression has {len(expression)} characters, {LONGEST_EXPRESSION} can be read"
             )
+        limit_s = limit_of(expression)
         async with self._turn, self._worker() as worker:
             try:
-                async with asyncio.timeout(LIMIT_S):
+                async with asyncio.timeout(limit_s):
                     reply = await worker.ask(expression)
             except TimeoutError as error:
-                raise ToolFailed(f"{TOO_LARGE}: it takes more than {LIMIT_S:g} s") from error
+                raise ToolFailed(f"{TOO_LARGE}: it takes more than {limit_s:g} s") from error
             except WorkerGone as error:
                 raise ToolFailed(f"{TOO_LARGE}: it takes too much memory") from error
         match reply:
+            case {"answer": answer, "picture": picture}:
+                return _drawn(answer, b64decode(picture), context)
             case {"answer": answer}:
-                return answer
+                return Output(answer)
             case {"retry": problem}:
                 raise RetryCall(problem)
             case _:
@@ -85,6 +90,14 @@ class Calculate:
             self._start()
             await worker.end()
             raise
+
+
+def _drawn(text: str, picture: bytes, context: CallContext) -> Output:
+    try:
+        files = save_figures([picture], context.workspace)
+    except OSError as error:
+        raise ToolFailed(f"the picture cannot be saved: {error.strerror}") from error
+    return Output(f"{text}, saved as {files[0]}", files)
 
 
 def _mark_retrieved(starting: asyncio.Task[WorkerProcess]) -> None:

@@ -19,7 +19,17 @@ from llmos.sdk import RetryCall
 from llmos_tools.calculate import sizes
 from llmos_tools.calculate.errors import too_large, unreadable
 from llmos_tools.calculate.functions import FUNCTIONS, METHODS, NAMES, numeric, remainder
-from llmos_tools.calculate.notation import to_python
+from llmos_tools.calculate.limits import LONGEST_EXPRESSION
+from llmos_tools.calculate.notation import PERCENT, to_python
+from llmos_tools.calculate.units import (
+    Conversion,
+    conversion_of,
+    converted,
+    quantity_of,
+    symbol_of_unit,
+    zero_converted,
+)
+from llmos_tools.calculate.words import numbers_written, operators_written
 
 sympy = cast(Any, _sympy)
 
@@ -46,10 +56,14 @@ COMPARISONS: Mapping[type[ast.cmpop], Binary] = {
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """A value, and whether the expression held decimals, in which case the answer does too."""
+    """A value, and whether the expression held decimals, in which case the answer does too.
+
+    `unit` is what a converted quantity is counted in, empty for a plain value.
+    """
 
     value: Any
     has_decimals: bool
+    unit: str = ""
 
 
 def evaluate(expression: str) -> object:
@@ -65,7 +79,36 @@ def evaluate(expression: str) -> object:
 
 
 def work_out(expression: str) -> Evaluated:
-    """Do what `evaluate` does, and say whether the expression held decimals."""
+    """Do what `evaluate` does, and say how the answer is to be written."""
+    if len(expression) > LONGEST_EXPRESSION:
+        raise too_large(f"it has {len(expression)} characters")
+    text = numbers_written(expression)
+    conversion = conversion_of(text)
+    if conversion is not None:
+        return _converted(conversion)
+    try:
+        return _evaluated(operators_written(text), NAMES.get)
+    except RetryCall:
+        quantity = quantity_of(text)
+        if quantity is None:
+            raise
+        return _converted(quantity)
+
+
+def _converted(conversion: Conversion) -> Evaluated:
+    left, first_unit, target = (
+        _evaluated(text, symbol_of_unit).value
+        for text in (conversion.left, conversion.first_unit, conversion.target)
+    )
+    value = (
+        zero_converted(first_unit, target, conversion.shown)
+        if left.is_zero
+        else converted(left, target, conversion.shown)
+    )
+    return Evaluated(value, has_decimals=False, unit=conversion.shown)
+
+
+def _evaluated(expression: str, named: Callable[[str], Any]) -> Evaluated:
     notation = to_python(expression)
     try:
         tree = ast.parse(notation.source.strip(), mode="eval")
@@ -73,15 +116,16 @@ def work_out(expression: str) -> Evaluated:
         raise too_large("it is too long or nested too deeply") from error
     except SyntaxError as error:
         raise unreadable(expression, "it is not complete or not in order") from error
-    value = _Walk(expression).scalar(tree.body)
+    value = _Walk(expression, named).scalar(tree.body)
     return Evaluated(value, notation.has_decimals)
 
 
 class _Walk:
-    """Evaluates nodes; holds the expression only to name it in errors."""
+    """Evaluates nodes; holds the expression only to name it in errors, and what names mean."""
 
-    def __init__(self, expression: str) -> None:
+    def __init__(self, expression: str, named: Callable[[str], Any]) -> None:
         self._expression = expression
+        self._value_named = named
 
     def scalar(self, node: ast.expr) -> Any:
         """Return a node's value where a list has no place; the result of a call may be one."""
@@ -124,7 +168,10 @@ class _Walk:
             apply = BINARY.get(type(step.op))
             if apply is None:
                 raise self._not_understood(step)
-            value = apply(value, self._operand(step.right))
+            right = self._operand(step.right)
+            if _is_percentage(step.right) and not _is_percentage(step.left):
+                right = _share(step.op, value, right)
+            value = apply(value, right)
         return value
 
     def _comparison(self, nodes: list[ast.expr], ops: list[ast.cmpop]) -> Any:
@@ -170,14 +217,28 @@ class _Walk:
                 return self.scalar(node)
 
     def _named(self, name: str) -> Any:
-        if name in NAMES:
-            return NAMES[name]
+        value = self._value_named(name)
+        if value is not None:
+            return value
         if name in FUNCTIONS:
             raise unreadable(self._expression, f"{name} is a function: write {name}(...)")
         raise RetryCall(f"unknown name {name[:80]!r}")
 
     def _not_understood(self, node: ast.expr, why: str = "it is not understood") -> RetryCall:
         return unreadable(self._expression, f"{ast.unparse(node)[:80]!r}: {why}")
+
+
+def _is_percentage(node: ast.expr) -> bool:
+    match node:
+        case ast.Call(func=ast.Name(id=name)):
+            return name == PERCENT
+        case _:
+            return False
+
+
+def _share(op: ast.operator, whole: Any, percentage: Any) -> Any:
+    """Return what is added by `80 + 15%`: that share of the whole, as on a pocket calculator."""
+    return whole * percentage if isinstance(op, ast.Add | ast.Sub) else percentage
 
 
 def _as_sympy(value: Any) -> Any:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
+from math import isqrt
 from typing import Any, cast
 
 import sympy as _sympy
 
 from llmos.sdk import ToolFailed
 from llmos_tools.calculate import sizes
-from llmos_tools.calculate.errors import DIVISION_BY_ZERO
+from llmos_tools.calculate.errors import DIVISION_BY_ZERO, too_large
 from llmos_tools.calculate.limits import MOST_DECIMALS
+from llmos_tools.calculate.plots import plot
 
 sympy = cast(Any, _sympy)
 
@@ -26,9 +28,10 @@ PLAIN = """
     asinh acosh atanh Abs floor ceiling Eq Ne factor simplify apart together cancel trigsimp radsimp
     collect isprime nextprime prevprime factorint divisors primepi totient sign re im arg conjugate
     solve nsolve diff integrate limit series gamma erf zeta LambertW summation
-    product
+    product roots quo rem
 """
 FINEST_ROUNDING = 1000
+WIDEST_RANGE = 100_000
 ZERO, ONE, USUAL_DIGITS = (sympy.Integer(number) for number in (0, 1, 15))
 
 
@@ -162,6 +165,87 @@ def inverse(matrix: Any) -> Any:
     return matrix.inv()
 
 
+def variance(*values: Any) -> Any:
+    """Return the variance of a sample, over one less than there are numbers."""
+    numbers = _some(values, "variance")
+    if len(numbers) < 2:
+        raise ToolFailed("the variance of one number is not defined")
+    middle = mean(numbers)
+    return sympy.Add(*((number - middle) ** 2 for number in numbers)) / (len(numbers) - 1)
+
+
+def deviation(*values: Any) -> Any:
+    return sympy.sqrt(variance(*values))
+
+
+def percent(value: Any) -> Any:
+    return value / 100
+
+
+def permutations(total: Any, chosen: Any) -> Any:
+    return sizes.binomial(total, chosen) * sizes.factorial(chosen)
+
+
+def inverse_modulo(number: Any, modulus: Any) -> Any:
+    return sympy.Integer(pow(int(number), -1, int(modulus)))
+
+
+def primes_between(low: Any, high: Any) -> Any:
+    """Return the primes from low up to, not including, high."""
+    low, high = int(low), int(high)
+    if high - low > WIDEST_RANGE:
+        raise too_large(f"the primes between {low} and {high}")
+    return list(sympy.primerange(low, high))
+
+
+def integral(term: Any, low: Any, high: Any) -> Any:
+    """Return an integral over the one variable of a term."""
+    (symbol,) = term.free_symbols or {sympy.Symbol("x")}
+    return sympy.integrate(term, (symbol, low, high))
+
+
+def hypotenuse(*sides: Any) -> Any:
+    return sympy.sqrt(sympy.Add(*(side**2 for side in sides)))
+
+
+def whole_root(value: Any) -> Any:
+    return sympy.Integer(isqrt(int(value)))
+
+
+def radians(value: Any) -> Any:
+    return value * sympy.pi / 180
+
+
+def degrees(value: Any) -> Any:
+    return value * 180 / sympy.pi
+
+
+def solutions_of_linear(equations: Any, *symbols: Any) -> Any:
+    """Return the solutions as `solve` does; sympy's own function gives them as a set."""
+    return sympy.solve(equations, *symbols)
+
+
+def matrix_method(name: str) -> Function:
+    """Return a function that calls a method of a matrix that takes no argument."""
+
+    def call(matrix: Any) -> Any:
+        if not isinstance(matrix, sympy.MatrixBase):
+            raise ToolFailed(f"{name} needs a matrix: write Matrix([[1, 2], [3, 4]])")
+        return getattr(matrix, name)()
+
+    return call
+
+
+def dot(left: Any, right: Any) -> Any:
+    return left.dot(right)
+
+
+def cross(left: Any, right: Any) -> Any:
+    return left.cross(right)
+
+
+MATRIX_METHODS = ("transpose", "rank", "trace", "eigenvals", "rref", "nullspace", "norm")
+
 FUNCTIONS: Mapping[str, Function] = {
     **{name: getattr(sympy, name) for name in PLAIN.split()},
     "Add": add, "Matrix": sympy.ImmutableMatrix, "Max": largest, "Min": smallest,
@@ -172,6 +256,13 @@ FUNCTIONS: Mapping[str, Function] = {
     "factorial": sizes.factorial, "factorial2": sizes.factorial2, "fibonacci": sizes.fibonacci,
     "gcd": gcd, "inv": inverse, "lcm": lcm, "log10": log10, "log2": log2,
     "max": largest, "mean": mean, "median": median, "min": smallest, "pow": power,
+    "comb": sizes.binomial, "degrees": degrees, "dot": dot,
+    "cross": cross, "hypot": hypotenuse, "integral": integral, "isqrt": whole_root,
+    "linsolve": solutions_of_linear, "mod_inverse": inverse_modulo,
+    "nonlinsolve": solutions_of_linear,
+    "percent": percent, "perm": permutations, "plot": plot, "primerange": primes_between,
+    "radians": radians, "std": deviation, "stdev": deviation, "variance": variance,
+    **{name: matrix_method(name) for name in MATRIX_METHODS},
     "prime": sizes.prime, "round": round_half_up, "subs": substitute, "sum": sum_of,
 }  # fmt: skip
 
@@ -179,6 +270,7 @@ METHODS: Mapping[str, Function] = {
     **{name: FUNCTIONS[name] for name in ("subs", "evalf", "det", "inv", "diff", "integrate")},
     **{name: FUNCTIONS[name] for name in ("limit", "series", "simplify", "factor", "expand")},
     "n": numeric,
+    **{name: FUNCTIONS[name] for name in (*MATRIX_METHODS, "dot", "cross")},
 }
 
 GREEK = """

@@ -20,7 +20,8 @@ SIGNS = str.maketrans({
 
 # An answer that is copied into the next expression brings its approximation: `2/3 ≈ 0.666667`.
 APPROXIMATION = re.compile(r"(?<=[\w)\]])\s*≈\s*[-+]?[0-9.]+(?:e[-+]?[0-9]+)?(?:\*I\b)?")
-ROOT = re.compile(r"√\s*([0-9.]+|[^\W\d_]+(?!\s*\())")
+ROOT = re.compile(r"([√∛])\s*([0-9.]+|[^\W\d_]+(?!\s*\())?")
+ROOTS = {"√": "sqrt", "∛": "cbrt"}
 PERCENT_OF = re.compile(r"%\s*of\b")
 TOKEN = re.compile(
     r"(?P<gap>\s*)(?:"
@@ -30,6 +31,7 @@ TOKEN = re.compile(
 )
 PARTS_OF_NUMBER = re.compile(r"([0-9]*)\.?([0-9]*)(?:[eE]([+-]?[0-9]+))?")
 NEVER_AN_OPERAND = frozenset(")]},:*/=<>") | {"**", "//", "%", "==", "!=", "<=", ">="}
+PERCENT = "percent"
 TAKES_PRECISION = ("N", "n", "evalf")
 
 Kind: TypeAlias = Literal["number", "name", "operator"]
@@ -70,12 +72,16 @@ def to_python(expression: str) -> Notation:
     if len(expression) > LONGEST_EXPRESSION:
         raise too_large(f"it has {len(expression)} characters")
     plain = APPROXIMATION.sub("", expression).replace("≈", " ")
-    plain = PERCENT_OF.sub("%*", ROOT.sub(r"sqrt(\1)", plain).replace("√", "sqrt"))
+    plain = PERCENT_OF.sub("%*", ROOT.sub(_root, plain))
     plain = plain.translate(SIGNS).strip().rstrip("?= ").lstrip("= ")
     tokens = _tokens(plain, expression)
     source = _Rewriting(tokens, expression).source()
     has_decimals = any(t.kind == "number" and not t.text.isdigit() for t in tokens)
     return Notation(source, has_decimals)
+
+
+def _root(match: re.Match[str]) -> str:
+    return ROOTS[match[1]] + (f"({match[2]})" if match[2] else "")
 
 
 def _tokens(text: str, expression: str) -> list[Token]:
@@ -135,7 +141,7 @@ class _Rewriting:
         elif text == "!":
             self._factorial(index)
         elif text == "%" and self._ends_operand and self._is_percent(index):
-            self._wrap("(", "/100)")
+            self._wrap(f"{PERCENT}(", ")")
         elif text == "=":
             self._append("=" if self._is_precision(index) else "==", ends_operand=False)
         else:

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-from llmos_tools.calculate.limits import START_LIMIT_S
+from llmos_tools.calculate.limits import LONGEST_REPLY, START_LIMIT_S
 
 COMMAND = (sys.executable, "-P", "-m", "llmos_tools.calculate.worker")
 
@@ -39,6 +39,7 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
+                limit=LONGEST_REPLY,
                 env=_environment(),
             )
         except OSError as error:
@@ -99,4 +100,10 @@ class WorkerProcess:
 def _environment() -> dict[str, str]:
     """Return what the child needs to import this package; nothing else of ours reaches it."""
     paths = os.pathsep.join(path for path in sys.path if path)
-    return {"PYTHONPATH": paths, "PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8"}
+    return {
+        "PYTHONPATH": paths,
+        "PYTHONHASHSEED": "0",
+        "PYTHONIOENCODING": "utf-8",
+        # A pool of threads for each core would use up the address space on large machines.
+        "OPENBLAS_NUM_THREADS": "1",
+    }

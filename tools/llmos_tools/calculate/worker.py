@@ -11,12 +11,14 @@ import json
 import resource
 import signal
 import sys
+from base64 import b64encode
 from math import ceil
 
-from llmos_tools.calculate.answers import answer_text
+from llmos_tools.calculate.answers import answer_text, quantity_text
 from llmos_tools.calculate.errors import reply_to_error
 from llmos_tools.calculate.evaluation import work_out
-from llmos_tools.calculate.limits import LIMIT_S, MEMORY_BYTES, MOST_DIGITS
+from llmos_tools.calculate.limits import MEMORY_BYTES, MOST_DIGITS, limit_of
+from llmos_tools.calculate.plots import Plot
 
 # What these import and cache is paid for before the first question.
 WARM_UP = ("solve(x**2 - 2, x)", "integrate(sin(x), (x, 0, 1))", "diff(x*sin(x), x)", "N(pi)")
@@ -31,16 +33,22 @@ def main() -> None:
         reply_to(expression)
     _write({"ready": "yes"})
     for line in sys.stdin:
-        signal.alarm(ceil(LIMIT_S) + 1)
-        reply = reply_to(json.loads(line)["expression"])
+        expression = json.loads(line)["expression"]
+        signal.alarm(ceil(limit_of(expression)) + 1)
+        reply = reply_to(expression)
         signal.alarm(0)
         _write(reply)
 
 
 def reply_to(expression: str) -> dict[str, str]:
-    """Return `answer`, or what went wrong as `retry` or `failed`."""
+    """Return `answer`, with a `picture` if one was drawn, or why not as `retry` or `failed`."""
     try:
         result = work_out(expression)
+        if isinstance(result.value, Plot):
+            picture = b64encode(result.value.png).decode()
+            return {"answer": result.value.text, "picture": picture}
+        if result.unit:
+            return {"answer": quantity_text(result.value, result.unit)}
         return {"answer": answer_text(result.value, has_decimals=result.has_decimals)}
     except Exception as error:  # the process's boundary: the parent gets the error
         return reply_to_error(error, expression)

@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmos_tools.python.limits import MIB, OUTPUT_CHARS, PICTURE_BYTES, PICTURES
+from llmos.sandbox.limits import MIB
+from llmos_tools.python.limits import OUTPUT_CHARS, PICTURE_BYTES, PICTURES
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")

@@ -21,17 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llmos_kernel.errors import SandboxUnavailable
-from llmos_tools.python import inside
-from llmos_tools.python.limits import (
-    DISPLAYED_VALUES,
-    MESSAGE_BYTES,
-    OUTPUT_CHARS,
-    WAITING_MESSAGES,
-    Limits,
-)
-from llmos_tools.python.output import Collector
-from llmos_tools.python.sandbox import (
+from llmos.sandbox.bubblewrap import (
     ETC,
     NOBODY,
     SOCKETS,
@@ -40,11 +30,23 @@ from llmos_tools.python.sandbox import (
     sandbox_problem,
     seccomp_file,
 )
+from llmos.sandbox.limits import Limits
+from llmos_kernel.errors import SandboxUnavailable
+from llmos_tools.python import desk, inside
+from llmos_tools.python.limits import (
+    DISPLAYED_VALUES,
+    MESSAGE_BYTES,
+    MOST_FILES,
+    OUTPUT_CHARS,
+    WAITING_MESSAGES,
+)
+from llmos_tools.python.output import Collector
 
 START_LIMIT_S = 30.0
 INTERRUPT_LIMIT_S = 3.0
 # After the reply to a run, its output is still on the way on another socket.
 LAST_OUTPUT_LIMIT_S = 3.0
+DESK_LIMIT_S = 5.0
 _POLL_S = 0.01
 _LONGEST_SOCKET_PATH = 100
 _PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}
@@ -142,7 +144,31 @@ class Session:
                 _kill(self._process)
         return Outcome(output, was_interrupted)
 
-    async def _wait_or_interrupt(self, finished: asyncio.Task[None], limit_s: float) -> bool:
+    async def ask_desk(self, call: str) -> str | None:
+        """Have the desk inside do something, and return what it says, None if it could not.
+
+        Raises:
+            KernelGone: the kernel did not survive; this session must be ended.
+        """
+        answer = {"answer": f"get_ipython().desk.{call}"}
+        request = self._client.execute(
+            "", silent=True, store_history=False, user_expressions=answer, allow_stdin=False
+        )
+        try:
+            async with asyncio.timeout(DESK_LIMIT_S):
+                reply = await self._finish(request, Collector())
+        except TimeoutError:
+            return None
+        match reply:
+            case {"user_expressions": {"answer": {"status": "ok", "data": dict(data)}}}:
+                said = data.get("application/x-llmos", "")
+                return said if isinstance(said, str) else None
+            case _:
+                return None
+
+    async def _wait_or_interrupt(
+        self, finished: asyncio.Task[dict[str, Any]], limit_s: float
+    ) -> bool:
         """Wait for a run, and tell whether it had to be interrupted."""
         try:
             async with asyncio.timeout(limit_s):
@@ -174,10 +200,14 @@ class Session:
             await self._or_death(_until_open(folder / f"ipc-{port}"))
         self._client.start_channels(stdin=False, hb=False)
         await self._or_death(self._hear_welcome())
-        source = inspect.getsource(inside)
-        source += f"\nBounds({OUTPUT_CHARS}, {DISPLAYED_VALUES}).install()\n"
-        # In a namespace of its own, so that the code finds its own one empty.
-        program = f"exec({source!r}, {{'__name__': 'inside'}})"
+        # Each in a namespace of its own, so that the code finds its own one empty.
+        program = "\n".join(
+            f"exec({inspect.getsource(module) + install!r}, {{'__name__': 'inside'}})"
+            for module, install in (
+                (inside, f"\nBounds({OUTPUT_CHARS}, {DISPLAYED_VALUES}).install()"),
+                (desk, f"\nDesk({MOST_FILES}).install()"),
+            )
+        )
         request = self._client.execute(program, silent=True, store_history=False)
         output = Collector()
         await self._finish(request, output)
@@ -192,8 +222,8 @@ class Session:
         while not await self._client.iopub_channel.socket.poll(200):
             self._client.kernel_info()
 
-    async def _finish(self, request: str, output: Collector) -> None:
-        """Collect output until the kernel says that it is done with a request."""
+    async def _finish(self, request: str, output: Collector) -> dict[str, Any]:
+        """Collect output until the kernel is done with a request, and return its reply."""
         collecting = asyncio.create_task(self._collect_until_idle(request, output))
         try:
             reply = await self._or_death(self._hear_reply(request))
@@ -210,6 +240,7 @@ class Session:
             await self._find_output_again(output)
         if reply.get("status") != "ok" and output.error is None:
             output.take("error", reply)
+        return reply
 
     async def _find_output_again(self, output: Collector) -> None:
         """Go on after the end of a run's output got lost.
@@ -250,7 +281,7 @@ class Session:
         finally:
             task.cancel()
 
-    async def _interrupt(self, finished: asyncio.Task[None]) -> bool:
+    async def _interrupt(self, finished: asyncio.Task[dict[str, Any]]) -> bool:
         """Interrupt the run and tell whether the kernel came back from it."""
         request = self._client.session.msg("interrupt_request", {})
         self._client.control_channel.send(request)

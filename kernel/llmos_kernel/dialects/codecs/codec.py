@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from llmos_kernel.abi import JsonObject, ToolCall, ToolSpec
+from llmos_kernel.dialects.codecs.lark import FIRST_MARK, Rules
 from llmos_kernel.errors import ModelError
 
 MAX_DEPTH = 64
 MAX_NAME_CHARS = 128
-FIRST_MARK = 0xDC00
 
 MalformedReason: TypeAlias = Literal[
     "bad_json",  # the body breaks the syntax of its codec, JSON or not
@@ -80,6 +80,10 @@ class Codec(Protocol):
         Raises:
             ModelError: a name, key or value cannot be told from the codec's own delimiters.
         """
+        ...
+
+    def grammar(self, rules: Rules, specs: Sequence[ToolSpec]) -> str:
+        """Return an expression for the bodies that call these tools, at least one."""
         ...
 
 

@@ -21,8 +21,18 @@ from llmos_kernel.dialects.codecs.codec import (
     mark,
     refuse_marks,
 )
+from llmos_kernel.dialects.codecs.lark import ANY_TEXT, Rules, characters, either, sequence
 from llmos_kernel.dialects.codecs.literals import LiteralReader
+from llmos_kernel.dialects.codecs.schemas import (
+    Argument,
+    Schema,
+    arguments_of,
+    branches,
+    properties_of,
+)
 from llmos_kernel.dialects.codecs.strict_json import dump
+
+MAX_WRITTEN_DEPTH = 8  # of a schema; what is deeper may be anything
 
 
 class _GemmaReader(LiteralReader):
@@ -89,6 +99,78 @@ class GemmaCodec:
                 return _enclosed("[", [self.pieces(item) for item in value], "]")  # pyright: ignore
             case _:
                 return [dump(value)]
+
+    # Grammar ----------------------------------------------------------------
+
+    def grammar(self, rules: Rules, specs: Sequence[ToolSpec]) -> str:
+        return either(
+            f"{rules.text(f'call:{spec.name}')} {self._mapping(rules, arguments_of(spec), 0)}"
+            for spec in specs
+        )
+
+    def _mapping(self, rules: Rules, arguments: Sequence[Argument], depth: int) -> str:
+        members = [
+            (f"{rules.text(f'{each.key}:')} {self._value(rules, each, depth)}", each.is_required)
+            for each in sorted(arguments, key=lambda each: each.key.lower())
+        ]
+        return f'"{{" {sequence(rules, members, rules.text(","))} "}}"'
+
+    def _value(self, rules: Rules, argument: Argument, depth: int) -> str:
+        if argument.is_grounded:
+            return self._string(rules, rules.span(str))
+        root = argument.schema
+        return either(self._branch(rules, b, root, depth + 1) for b in argument.branches)
+
+    def _string(self, rules: Rules, text: str) -> str:
+        quote = rules.text(mark(0))
+        return f"{quote} {text} {quote}"
+
+    def _branch(self, rules: Rules, branch: Schema, root: Schema, depth: int) -> str:
+        if "enum" in branch:
+            return either(rules.text(self._marked(value)) for value in branch["enum"])
+        match branch.get("type"):
+            case "string":
+                return self._string(rules, rules.terminal(characters(branch)))
+            case "boolean" | "null" | "number" | "integer":
+                return rules.json(branch)
+            case "array" if "items" in branch and depth < MAX_WRITTEN_DEPTH:
+                return self._list(rules, branch, root, depth)
+            case "object" if branch.get("properties") and depth < MAX_WRITTEN_DEPTH:
+                return self._mapping(rules, properties_of(branch, root), depth)
+            case "array":
+                return self._any_list(rules)
+            case "object":
+                return '"{" "}"'
+            case _:
+                return self._anything(rules)
+
+    def _list(self, rules: Rules, branch: Schema, root: Schema, depth: int) -> str:
+        choices = branches(branch["items"], root)
+        item = rules.rule(either(self._branch(rules, b, root, depth + 1) for b in choices))
+        lower, upper = branch.get("minItems", 0), branch.get("maxItems")
+        if upper == 0:
+            return '"[" "]"'
+        more = f"{{{max(lower - 1, 0)},{'' if upper is None else upper - 1}}}"
+        items = f'{item} ("," {item}){more}'
+        return f'"[" {items if lower else f"({items})?"} "]"'
+
+    def _any_list(self, rules: Rules) -> str:
+        item = self._anything(rules)
+        return f'"[" ({item} ("," {item})*)? "]"'
+
+    def _anything(self, rules: Rules) -> str:
+        """Objects whose keys nothing says are left out: a key could occur twice."""
+
+        def write(name: str) -> str:
+            scalars = rules.json({"type": ["boolean", "null", "number"]})
+            text = self._string(rules, rules.terminal(ANY_TEXT))
+            return f'{scalars} | {text} | "[" ({name} ("," {name})*)? "]"'
+
+        return rules.recursive("anything", write)
+
+    def _marked(self, value: Any) -> str:
+        pieces = self.pieces(value)
+        return "".join(mark(0) if isinstance(piece, Markup) else piece for piece in pieces)
 
 
 def _enclosed(before: str, parts: list[Pieces], after: str) -> Pieces:

@@ -19,11 +19,13 @@ from llmos_kernel.dialects.codecs.codec import (
     mark,
     refuse_marks,
 )
+from llmos_kernel.dialects.codecs.lark import Rules, either, json_arguments, quoted
 from llmos_kernel.dialects.codecs.strict_json import dump, read_arguments
 
 START, END_MESSAGE = "<|start|>", "<|end|>"
 CHANNEL, MESSAGE, CONSTRAIN = "<|channel|>", "<|message|>", "<|constrain|>"
 NAMESPACE = "functions."
+CHANNELS = ("analysis", "commentary", "final")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,23 @@ class HarmonyCodec:
             raise Refused("bad_shape", "a call is sent to 'functions.' and the name of a tool")
         refuse_marks(body, start)
         return [(name, read_arguments(body, start))]
+
+    def grammar(self, rules: Rules, specs: Sequence[ToolSpec]) -> str:
+        """The recipient stands before the channel or after it, as models write either."""
+        kinds = ['" json"']
+        if mark(2) in rules.mark_ids:
+            kinds.append(f'" "? {rules.text(mark(2))} "json"')
+        kind = f"({' | '.join(kinds)})?"
+        return either(
+            f"({rules.text(f' to={name}{mark(0)}commentary')} | "
+            f"{rules.text(f'{mark(0)}commentary to={name}')}) "
+            f"{kind} {rules.text(mark(1))} {json_arguments(rules, spec)}"
+            for spec, name in ((spec, NAMESPACE + spec.name) for spec in specs)
+        )
+
+    def header_of_text(self, rules: Rules) -> str:
+        """Return an expression for the header of a message that is no call."""
+        return f"{rules.text(mark(0))} {either(map(quoted, CHANNELS))} {rules.text(mark(1))}"
 
     def write(self, calls: Sequence[ToolCall]) -> list[Pieces]:
         return [

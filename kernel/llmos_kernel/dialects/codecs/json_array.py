@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from llmos_kernel.abi import ToolCall, ToolSpec
 from llmos_kernel.dialects.codecs.codec import Call, Pieces, Refused, refuse_marks
 from llmos_kernel.dialects.codecs.json_object import MAX_HEAD_CHARS, opens_with
+from llmos_kernel.dialects.codecs.lark import Rules, either, json_call
 from llmos_kernel.dialects.codecs.strict_json import as_call, dump, read_whole, skip_blanks
 
 PHI_WORD = "functools"
+CALL_ID = r'", \"id\": \"" /[a-zA-Z0-9]{9}/ "\""'
 ALSO = frozenset({"id", "type"})
 
 
@@ -42,6 +44,14 @@ class JsonArrayCodec:
     def _object(self, call: ToolCall, index: int) -> dict[str, object]:
         fields: dict[str, object] = {"name": call.name, "arguments": dict(call.arguments)}
         return fields | {"id": call_id(index)} if self.has_id else fields
+
+    def grammar(self, rules: Rules, specs: Sequence[ToolSpec]) -> str:
+        id_ = f"({CALL_ID})?" if self.has_id else ""
+        call = rules.rule(either(f'{json_call(rules, spec)} {id_} "}}"' for spec in specs))
+        opening = rules.text(f"{self.word}[")
+        return (
+            f'" "? {opening} {call} (", " {call})* "]"'  # SentencePiece's first words have blanks
+        )
 
 
 def call_id(index: int) -> str:

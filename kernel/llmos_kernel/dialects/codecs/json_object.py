@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from llmos_kernel.abi import ToolCall, ToolSpec
 from llmos_kernel.dialects.codecs.codec import Call, Pieces, refuse_marks
+from llmos_kernel.dialects.codecs.lark import Rules, either, json_call
 from llmos_kernel.dialects.codecs.strict_json import (
     as_call,
     dump,
@@ -50,6 +51,11 @@ class JsonObjectCodec:
             for call in calls
         ]
         return [[f"{self.between} ".join(objects)]] if self.between else [[o] for o in objects]
+
+    def grammar(self, rules: Rules, specs: Sequence[ToolSpec]) -> str:
+        return either(
+            f'{json_call(rules, spec, self.separators, self.arguments_key)} "}}"' for spec in specs
+        )
 
 
 def opens_object(head: str) -> bool | None:

@@ -20,6 +20,7 @@ from llmos_kernel.dialects.codecs.codec import (
     refuse_marks,
 )
 from llmos_kernel.dialects.codecs.json_array import call_id
+from llmos_kernel.dialects.codecs.lark import Rules, either, json_arguments
 from llmos_kernel.dialects.codecs.strict_json import dump, read_arguments
 
 
@@ -83,3 +84,16 @@ class NameJsonCodec:
         if self.kind:
             return [self.kind, Markup(self.joint), *name, self.after_name + arguments]
         return [*name, Markup(self.joint), self.after_name + arguments]
+
+    def grammar(self, rules: Rules, specs: Sequence[ToolSpec]) -> str:
+        return either(self._grammar_of(rules, spec) for spec in specs)
+
+    def _grammar_of(self, rules: Rules, spec: ToolSpec) -> str:
+        lead = f"{self.kind}{mark(0)}" if self.kind else ""
+        parts = [rules.text(f"{lead}{self.before}{spec.name}")]
+        if self.has_place:
+            parts.append('":" /[0-9]{1,3}/')
+        if self.id_mark:
+            parts.append(f"({rules.text(mark(1))} /[a-zA-Z0-9]{{9}}/)?")
+        parts.append(rules.text(self.after_name if self.kind else mark(0)))
+        return " ".join([*parts, json_arguments(rules, spec), rules.text(self.after)])

@@ -20,7 +20,9 @@ from llmos_kernel.dialects.codecs.codec import (
     refuse_marks,
 )
 from llmos_kernel.dialects.codecs.json_object import MAX_HEAD_CHARS
+from llmos_kernel.dialects.codecs.lark import Rules, characters, either, sequence
 from llmos_kernel.dialects.codecs.literals import LiteralReader
+from llmos_kernel.dialects.codecs.schemas import Argument, arguments_of
 from llmos_kernel.dialects.codecs.strict_json import dump
 
 ESCAPES = {
@@ -28,6 +30,8 @@ ESCAPES = {
     "n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f",
 }  # fmt: skip
 HEX_ESCAPES = {"x": 2, "u": 4, "U": 8}
+# What may stand between single quotes for one character.
+SINGLE_QUOTED = r"([^'\\\x00-\x1f\x7f]|\\['\\\/nrtbf])"
 QUOTES = ("'", '"')
 
 
@@ -144,6 +148,44 @@ class PythonicCodec:
         if isinstance(value, bool) or value is None:
             return str(value)
         return dump(value)
+
+    def grammar(self, rules: Rules, specs: Sequence[ToolSpec]) -> str:
+        call = rules.rule(either(self._grammar_of(rules, spec) for spec in specs))
+        joint = '", "' if self.is_list else r'"\n"'
+        calls = f"{call} ({joint} {call})*"
+        return f'"[" {calls} "]"' if self.is_list else calls
+
+    def _grammar_of(self, rules: Rules, spec: ToolSpec) -> str:
+        members = [
+            (
+                f"{rules.text(f'{each.key}=')} {self._grammar_of_value(rules, each)}",
+                each.is_required,
+            )
+            for each in arguments_of(spec)
+        ]
+        return f'{rules.text(f"{spec.name}(")} {sequence(rules, members, rules.text(", "))} ")"'
+
+    def _grammar_of_value(self, rules: Rules, argument: Argument) -> str:
+        if argument.is_grounded:
+            quote = rules.text(self._value("")[0])
+            return f"{quote} {rules.span(lambda text: self._value(text)[1:-1])} {quote}"
+        return either(self._grammar_of_branch(rules, branch) for branch in argument.branches)
+
+    def _grammar_of_branch(self, rules: Rules, branch: Mapping[str, Any]) -> str:
+        if "enum" in branch:
+            return either(rules.text(self._value(value)) for value in branch["enum"])
+        match branch.get("type"):
+            case "string" if self.quotes == "single":
+                return f'"\'" {rules.terminal(characters(branch, SINGLE_QUOTED))} "\'"'
+            case "boolean":
+                return '("True" | "False")'
+            case "null":
+                return '"None"'
+            case None if self.quotes == "single":
+                text = self._grammar_of_branch(rules, {"type": "string"})
+                return either([text, rules.json(branch)])
+            case _:
+                return rules.json(branch)
 
 
 def opens_calls(head: str) -> bool | None:

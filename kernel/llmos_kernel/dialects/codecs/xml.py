@@ -24,7 +24,22 @@ from llmos_kernel.dialects.codecs.codec import (
     mark,
     refuse_marks,
 )
-from llmos_kernel.dialects.codecs.schema_types import admits_string
+from llmos_kernel.dialects.codecs.lark import (
+    ANY_TEXT,
+    Rules,
+    characters,
+    either,
+    quoted,
+    sequence,
+    text_without,
+)
+from llmos_kernel.dialects.codecs.schemas import (
+    Argument,
+    Schema,
+    admits_string,
+    arguments_of,
+    is_text,
+)
 from llmos_kernel.dialects.codecs.strict_json import dump, read_whole, skip_blanks
 from llmos_kernel.errors import ModelError
 
@@ -180,6 +195,98 @@ class XmlCodec:
     def _shown(self, delimiter: str) -> str:
         return "".join(str(piece) for piece in self._pieces(delimiter))
 
+    # Grammar ----------------------------------------------------------------
+
+    def grammar(self, rules: Rules, specs: Sequence[ToolSpec]) -> str:
+        call = either(self._grammar_of(rules, spec) for spec in specs)
+        if self.group is None and not self.call_line:
+            return call
+        group = self.group or Tag("", "")
+        line = rules.rule(f"{call} {rules.text(self.call_line)}")
+        return " ".join([rules.text(group.open + "\n"), f"{line}+", rules.text(group.close)])
+
+    def _grammar_of(self, rules: Rules, spec: ToolSpec) -> str:
+        head = f"{self.function.open}{spec.name}{self.function.close}\n"
+        members = [
+            (self._grammar_of_parameter(rules, each), each.is_required)
+            for each in arguments_of(spec)
+        ]
+        return f"{rules.text(head)} {sequence(rules, members, '')} {rules.text(self.function_end)}"
+
+    def _grammar_of_parameter(self, rules: Rules, argument: Argument) -> str:
+        values = self._grammars_of_values(rules, argument)
+        joint = f"\n{self.value_start}" if self.value_start else ""
+        head, close = self.parameter.open + argument.key, self.parameter.close + joint + self.pad
+        line_end = rules.text("\n")
+        return either(
+            f"{rules.text(head + attribute + close)} {value} {line_end}"
+            for attribute, value in values
+        )
+
+    def _grammars_of_values(self, rules: Rules, argument: Argument) -> list[tuple[str, str]]:
+        """Return, for each way to write a value, the type attribute and an expression."""
+        if argument.is_grounded:
+            span = rules.span(str, without=self._text_delimiters())
+            return [(self._type_attribute(""), self._ended(rules, span))]
+        found = argument.branches
+        texts = [branch for branch in found if is_text(branch)]
+        others = [branch for branch in found if not is_text(branch)]
+        if not self.says_type:  # then a value that may be a string is read as one
+            texts, others = (texts, []) if texts else ([], others)
+        written = [self._grammar_of_text(rules, branch) for branch in texts]
+        values = [(self._type_attribute(""), text) for text in written]
+        end = self.pad + self.value_end
+        return values + [
+            (self._type_attribute(None), f"{self._grammar_of_other(rules, b)} {rules.text(end)}")
+            for b in others
+        ]
+
+    def _grammar_of_text(self, rules: Rules, branch: Schema) -> str:
+        if "enum" not in branch:
+            return self._ended(rules, self._text_of(branch))
+        known = [value for value in branch["enum"] if isinstance(value, str)]
+        return f"{either(map(rules.text, known))} {rules.text(self.pad + self.value_end)}"
+
+    def _grammar_of_other(self, rules: Rules, branch: Schema) -> str:
+        if "enum" in branch:
+            return either(rules.text(self._spelled(value)) for value in branch["enum"])
+        match branch.get("type"):
+            case "boolean" if self.scalars == "python":
+                return '("True" | "False")'
+            case "null" if self.scalars == "python":
+                return '"None"'
+            case _:
+                delimiters = self._text_delimiters()
+                pattern = f"^{text_without(delimiters)}$" if delimiters else ""
+                return rules.json(branch, text_pattern=pattern)
+
+    def _ended(self, rules: Rules, text: str) -> str:
+        """Return an expression for text up to and with the end of its value.
+
+        Text before a control token may be any; before text it has to have no delimiter.
+        """
+        before, control, after = self._divided(self.pad + self.value_end)
+        end = quoted(before) if before else ""
+        if control:
+            return f"{rules.terminal(f'{text} {end}')} {rules.text(control + after)}"
+        return rules.shortest(f"{text} {end}")
+
+    def _text_of(self, branch: Schema) -> str:
+        """Return an expression for text of the lengths that a schema wants."""
+        delimiters = self._text_delimiters()
+        counted = characters(branch)
+        if not delimiters:
+            return counted
+        text = f"/{text_without(delimiters)}/"
+        return text if counted == ANY_TEXT else f"({counted} & {text})"
+
+    def _divided(self, text: str) -> tuple[str, str, str]:
+        """Return what stands before the first mark, the mark, and what follows it."""
+        known = [mark(i) for i in range(len(self.marks)) if mark(i) in text]
+        if not known:
+            return text, "", ""
+        return text.partition(min(known, key=text.index))
+
     # Writing ----------------------------------------------------------------
 
     def write(self, calls: Sequence[ToolCall]) -> list[Pieces]:
@@ -206,12 +313,7 @@ class XmlCodec:
         return f'" string="{str(isinstance(value, str)).lower()}' if self.says_type else ""
 
     def _text(self, key: str, value: Any) -> str:
-        if isinstance(value, str):
-            text = value
-        elif self.scalars == "python" and (value is None or isinstance(value, bool)):
-            text = str(value)
-        else:
-            text = dump(value)
+        text = self._spelled(value)
         for delimiter in self._text_delimiters():
             if delimiter in text:
                 raise ModelError(
@@ -219,6 +321,12 @@ class XmlCodec:
                     "cannot tell from its own tags; use a model whose tags are control tokens"
                 )
         return text
+
+    def _spelled(self, value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        is_scalar = value is None or isinstance(value, bool)
+        return str(value) if is_scalar and self.scalars == "python" else dump(value)
 
     def _pieces(self, text: str) -> Pieces:
         """Split at marks and put the control literals in their place."""

@@ -10,7 +10,7 @@ from llmos_kernel.dialects.codecs.name_json import NameJsonCodec
 from llmos_kernel.dialects.codecs.strict_json import dump
 from llmos_kernel.dialects.codecs.xml import Tag, XmlCodec
 from llmos_kernel.dialects.dialect import Dialect, Frame, SystemWriter
-from llmos_kernel.dialects.tool_table import openai_function
+from llmos_kernel.dialects.tool_table import openai_function, parameters_of
 
 BEGIN, END = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
 TURNS = (BEGIN, END, "<｜User｜>", "<｜Assistant｜>")
@@ -33,7 +33,7 @@ def _system(example: str) -> SystemWriter:
 def _tools(specs: Sequence[ToolSpec], example: str) -> Pieces:
     described = "".join(
         f"\n### {spec.name}\nDescription: {spec.description}\n\n"
-        f"Parameters: {dump(dict(spec.parameters))}\n"
+        f"Parameters: {dump(parameters_of(spec))}\n"
         for spec in specs
     )
     return [

@@ -2,7 +2,8 @@
 
 What it yields is bytes and marks (see `vocabulary`), so a call can come only from the server's
 structured calls, and text that spells a mark stays text. Not covered: a server that itself takes
-a model's text for a call. Masks are left to the server, which gets the tools' schemas.
+a model's text for a call. It takes no masks: the server gets the tools' schemas, and vLLM and
+SGLang hold the model to them where a function is marked as strict.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ REPLY_BYTES_PER_TOKEN = 4
 
 class RemoteEngine:
     """An endpoint as an engine. Every request is a connection of its own."""
+
+    takes_masks = False
 
     def __init__(self, endpoint: Endpoint, probed: Probed) -> None:
         self.probed = probed
@@ -112,10 +115,19 @@ class RemoteEngine:
             "max_tokens": -(-num_bytes // REPLY_BYTES_PER_TOKEN),
         }
         if conversation.tools:
-            body["tools"] = conversation.tools
+            body["tools"] = self._tools(conversation)
         if self.probed.is_known_server:  # others may refuse what they do not know
             body["stream_options"] = {"include_usage": True}
         return body
+
+    def _tools(self, conversation: Conversation) -> list[dict[str, Any]]:
+        """Return the tools, marked where the server then holds the model to their schemas.
+
+        Those without arguments are not: held to an empty object, some models never close it.
+        """
+        if not self.probed.takes_strict:
+            return conversation.tools
+        return [_strict(tool) for tool in conversation.tools]
 
     def _read(self, reader: ReplyReader, event: dict[str, Any]) -> list[int]:
         try:
@@ -146,6 +158,13 @@ class RemoteEngine:
 
     def close(self) -> None:
         self._is_closed = True
+
+
+def _strict(tool: dict[str, Any]) -> dict[str, Any]:
+    function: dict[str, Any] = tool["function"]
+    if not function["parameters"].get("properties"):
+        return tool
+    return {**tool, "function": {**function, "strict": True}}
 
 
 async def _until(ids: AsyncIterator[int], deadline: float | None) -> AsyncGenerator[int]:

@@ -30,13 +30,15 @@ class Server:
     """A kind of server; `remedy` is what gives its models a longer context.
 
     `owner` is how its list of models says whose they are, `length` reads how long the context of
-    a loaded model is, None where that is not known before it is loaded.
+    a loaded model is, None where that is not known before it is loaded. `takes_strict` says that
+    it holds a model to the schema of a function that is marked as strict, and to no other's.
     """
 
     name: str
     owner: str
     remedy: str
     length: Callable[[Endpoint, dict[str, Any]], int | None]
+    takes_strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Probed:
     model: str
     context: int | None
     num_proved: int
+    takes_strict: bool = False
 
     @property
     def is_known_server(self) -> bool:
@@ -85,8 +88,8 @@ def _lm_studio_length(endpoint: Endpoint, entry: dict[str, Any]) -> int | None:
     return int(length) if length else None
 
 
-VLLM = Server("vLLM", "vllm", "vllm serve ... --max-model-len 16384", _listed_length)
-SGLANG = Server("SGLang", "sglang", "--context-length 16384", _listed_length)
+VLLM = Server("vLLM", "vllm", "vllm serve ... --max-model-len 16384", _listed_length, True)
+SGLANG = Server("SGLang", "sglang", "--context-length 16384", _listed_length, True)
 LLAMA_CPP = Server("llama.cpp", "llamacpp", "llama-server -c 16384", _llama_cpp_length)
 OLLAMA = Server("Ollama", "library", "OLLAMA_CONTEXT_LENGTH=16384 ollama serve", _ollama_length)
 LM_STUDIO = Server(
@@ -118,7 +121,7 @@ def probe(endpoint: Endpoint, name: str | None, proofs: Path | None) -> Probed:
     if context is not None and context < LEAST_CONTEXT:
         raise _too_short(server, entry["id"], f"it is {context} tokens")
     num_proved = _proved(endpoint, server, entry["id"], context, proofs)
-    return Probed(server.name, entry["id"], context, num_proved)
+    return Probed(server.name, entry["id"], context, num_proved, server.takes_strict)
 
 
 def _server(endpoint: Endpoint, entries: list[dict[str, Any]]) -> Server:

@@ -30,7 +30,7 @@ from llmos_kernel.engine.torch.checkpoint import (
 from llmos_kernel.engine.torch.decoder import Decoder, Segment
 from llmos_kernel.engine.torch.operations import Operations
 from llmos_kernel.engine.torch.pages import PageTable, pages_for
-from llmos_kernel.engine.torch.sampling import apply_masks, draw
+from llmos_kernel.engine.torch.sampling import best_allowed, draw
 from llmos_kernel.errors import LlmosError, ModelError
 from llmos_kernel.scheduler import Scheduler, Share
 
@@ -71,6 +71,8 @@ class Work:
 
 class TorchEngine:
     """The in-process engine. Close it once; it then accepts no request."""
+
+    takes_masks = True
 
     def __init__(
         self,
@@ -347,10 +349,8 @@ class TorchEngine:
         logits = self._decoder.forward(segments)
         works = [self._works[share.pid] for share in batch]
         is_due = [len(s.tokens) == w.num_pending for w, s in zip(works, segments, strict=True)]
-        apply_masks(
-            logits, [w.request.mask if due else None for w, due in zip(works, is_due, strict=True)]
-        )
-        best = logits.argmax(dim=-1).tolist()
+        masks = [w.request.mask if due else None for w, due in zip(works, is_due, strict=True)]
+        best = best_allowed(logits, masks, is_drawn=[w.request.temperature > 0 for w in works])
         arrivals: list[tuple[Work, int | LlmosError | None]] = []
         for index, (work, segment) in enumerate(zip(works, segments, strict=True)):
             self._memory.manager.append(work.table, segment.tokens)

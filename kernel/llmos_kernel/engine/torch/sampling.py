@@ -28,6 +28,28 @@ def apply_masks(logits: torch.Tensor, masks: Sequence[TokenMask | None]) -> None
         logits[rows] = logits[rows].masked_fill(forbidden, -torch.inf)
 
 
+def best_allowed(
+    logits: torch.Tensor, masks: Sequence[TokenMask | None], *, is_drawn: Sequence[bool]
+) -> list[int]:
+    """Return the best token of each row that its mask allows; logits (len(masks), vocabulary).
+
+    Mostly the best of all is allowed, and no mask is made. Where it is not, and in rows that are
+    drawn from, what the masks do not allow is ruled out in place.
+    """
+    best: list[int] = logits.argmax(dim=-1).tolist()
+    needed = [
+        mask if mask and (drawn or not mask.allows(token)) else None
+        for mask, token, drawn in zip(masks, best, is_drawn, strict=True)
+    ]
+    rows = [row for row, mask in enumerate(needed) if mask]
+    if not rows:
+        return best
+    apply_masks(logits, needed)
+    for row, token in zip(rows, logits[rows].argmax(dim=-1).tolist(), strict=True):
+        best[row] = token
+    return best
+
+
 def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> int:
     """Draw a token at a temperature above 0; logits (vocabulary,)."""
     shares = torch.softmax(logits.cpu() / temperature, dim=-1)

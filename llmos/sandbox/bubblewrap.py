@@ -23,9 +23,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llmos.sandbox import seccomp
+from llmos.sandbox.limits import Limits
 from llmos_kernel.errors import SandboxUnavailable
-from llmos_tools.python import seccomp
-from llmos_tools.python.limits import Limits
 
 INSTALL = "apt-get install bubblewrap"
 NOBODY = 65534
@@ -69,10 +69,14 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """Where one sandbox lies. `folder` holds its sockets; it is owned by the user outside."""
+    """Where one sandbox lies. `folder` holds its sockets; it is owned by the user outside.
+
+    `packages` are folders that it sees besides the Python environment, read-only.
+    """
 
     folder: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    packages: tuple[Path, ...] = ()
 
     def command(self, program: list[str], seccomp_fd: int) -> list[str]:
         """Return the command that runs a program inside, to be started with no environment."""
@@ -98,7 +102,7 @@ class Sandbox:
             *("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"),
             *_system_files(),
             *("--dev", "/dev", "--bind", "/proc", "/proc", "--perms", "1777", "--tmpfs", "/tmp"),
-            *_environment_folders(),
+            *_environment_folders(self.packages),
             *folder,
             *("--remount-ro", "/", "--clearenv", "--chdir", "/", "--"),
             *(_tool("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"),
@@ -118,7 +122,7 @@ class Sandbox:
             *("--proc", "/proc", "--size", "4096", "--tmpfs", "/proc/sys"),
             *("--remount-ro", "/proc/sys"),
             *(*work, "/tmp", *work, HOME),
-            *_environment_folders(),
+            *_environment_folders(self.packages),
             *folder,
             *etc,
             *("--remount-ro", "/"),
@@ -139,7 +143,9 @@ def seccomp_file() -> Generator[int]:
         SandboxUnavailable: this machine's system calls are not known.
     """
     if sys.platform != "linux":
-        raise SandboxUnavailable(f"Python needs Linux namespaces, which {sys.platform!r} has not")
+        raise SandboxUnavailable(
+            f"the sandbox needs Linux namespaces, which {sys.platform!r} has not"
+        )
     if not seccomp.is_supported():
         machine = platform.machine()
         raise SandboxUnavailable(f"the sandbox does not know the system calls of {machine!r}")
@@ -191,7 +197,7 @@ def _bubblewrap() -> str:
     path = shutil.which("bwrap")
     if path is None:
         raise SandboxUnavailable(
-            f"Python needs the sandbox bubblewrap, which is not installed: run `{INSTALL}`"
+            f"the sandbox bubblewrap is needed, which is not installed: run `{INSTALL}`"
         )
     return path
 
@@ -240,9 +246,10 @@ def _system_files() -> list[str]:
     return words
 
 
-def _environment_folders() -> list[str]:
+def _environment_folders(packages: tuple[Path, ...]) -> list[str]:
     """Show the folders of this Python, both where its paths say and where links lead."""
-    named = [*map(Path, (sys.prefix, sys.base_prefix)), python_program().resolve().parent.parent]
+    prefixes = map(Path, (sys.prefix, sys.base_prefix))
+    named = [*prefixes, python_program().resolve().parent.parent, *packages]
     shown = {place: folder.resolve() for folder in named for place in (folder, folder.resolve())}
     return [
         word

@@ -1,0 +1,1 @@
+"""Isolation of code that is not trusted, for tools and plugins alike."""

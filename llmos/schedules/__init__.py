@@ -1,0 +1,1 @@
+"""Tasks that run later, once or again and again."""

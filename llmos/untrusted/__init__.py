@@ -1,0 +1,1 @@
+"""Plugins that are not trusted: each in a sandboxed process of its own."""
