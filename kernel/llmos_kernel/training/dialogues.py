@@ -56,7 +56,19 @@ FILE_WEIGHTS = {
     "asking_back": 6,
     "followups": 0,  # drawn where an earlier turn fits
 }
-DEFAULT_TABLE_SIZE = 15
+DEFAULT_TABLE = (
+    "browse",
+    "calculate",
+    "list_files",
+    "now",
+    "python",
+    "read_file",
+    "recall",
+    "remember",
+    "schedule",
+    "search",
+    "write_file",
+)
 MOST_OF_A_SUBSET = 12
 FOLLOW_UP_SHARE = 0.35
 MISSING_TOOL_SHARE = 0.1
@@ -198,9 +210,9 @@ class DialogueMaker:
         return self._rng.choice(self._intents["chat"])
 
     def _table(self) -> list[ToolSpec]:
-        tools = list(self._builtin.values())
         if self._rng.random() < 0.5:
-            return tools[:DEFAULT_TABLE_SIZE]
+            return [self._builtin[name] for name in DEFAULT_TABLE]
+        tools = list(self._builtin.values())
         tools = self._rng.sample(tools, self._rng.randint(1, MOST_OF_A_SUBSET))
         tools += self._rng.sample(self._others, self._rng.choice([0, 0, 1, 2]))
         self._rng.shuffle(tools)
