@@ -26,7 +26,10 @@ from llmos_kernel.journal import Journal, JournalEvent, explained
 from llmos_kernel.kernel import Kernel, Limits, ignore
 from llmos_kernel.policy import Approver, deny_all
 from llmos_kernel.syscalls import OwnedDriver, SyscallTable
+from llmos_kernel.tool_choice import ToolChoice
 
+MOST_FOR_EMBEDDED = 14
+MOST_FOR_OTHERS = 64
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_FILES = [
     "config.json",
@@ -95,6 +98,7 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         approve=options.approve,
         limits=limits_of(settings),
         is_dry_run=options.is_dry_run,
+        tool_choice=tool_choice_of(settings, options.tools),
         on_event=tell,
         on_text=options.on_text,
     )
@@ -138,6 +142,14 @@ def record_failed_start(home: Path, task: str, settings: Settings, error: LlmosE
         journal.close()
     except StateError:
         return
+
+
+def tool_choice_of(settings: Settings, asked_for: Sequence[OwnedDriver] = ()) -> ToolChoice:
+    """Return how many tools a task is offered, and which are among them in any case."""
+    is_embedded = settings.model.path == EMBEDDED_MODEL
+    most = settings.tools.most or (MOST_FOR_EMBEDDED if is_embedded else MOST_FOR_OTHERS)
+    names = {owned.driver.spec.name for owned in asked_for}
+    return ToolChoice(frozenset({*settings.tools.always, *names}), most)
 
 
 def limits_of(settings: Settings) -> Limits:

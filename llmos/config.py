@@ -74,6 +74,25 @@ class ToolSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     disabled: list[str] = Field([], description="names of tools that are left out")
+    always: list[str] = Field(
+        [
+            "browse",
+            "calculate",
+            "list_files",
+            "now",
+            "python",
+            "read_file",
+            "recall",
+            "remember",
+            "schedule",
+            "search",
+            "write_file",
+        ],
+        description="names of tools that every task is offered",
+    )
+    most: int | None = Field(
+        None, gt=0, description="the most tools that a task is offered; by the model if not given"
+    )
     trusted: list[str] = Field(
         [], description="SHA-256 of the plugins in tools.d that run without the sandbox"
     )

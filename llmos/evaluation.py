@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.progress import track
 
-from llmos.boot import limits_of, load_model
+from llmos.boot import limits_of, load_model, tool_choice_of
 from llmos.config import load_settings
 from llmos.plugins import plugin_tools
 from llmos.shell.progress import console, working
@@ -33,6 +33,7 @@ from llmos_kernel.kernel import Kernel, Limits, Step
 from llmos_kernel.policy import deny_all
 from llmos_kernel.process import Process
 from llmos_kernel.syscalls import OwnedDriver, SyscallTable
+from llmos_kernel.tool_choice import ToolChoice
 from llmos_kernel.trap import Trap
 
 RELATIVE_ERROR = 1e-6
@@ -165,9 +166,9 @@ def run_evaluation(path: Path, flags: dict[str, Any], *, as_json: bool) -> None:
     with working("Loading the model"):
         renderer, engine = load_model(settings)
     drivers = plugin_tools(settings, console.print)
-    limits = limits_of(settings)
+    limits, choice = limits_of(settings), tool_choice_of(settings)
     try:
-        verdicts = asyncio.run(_evaluate(cases, renderer, engine, drivers, limits))
+        verdicts = asyncio.run(_evaluate(cases, renderer, engine, drivers, limits, choice))
     finally:
         engine.close()
     figures = summarize(verdicts)
@@ -183,6 +184,7 @@ async def _evaluate(
     engine: Engine,
     drivers: Sequence[OwnedDriver],
     limits: Limits,
+    choice: ToolChoice,
 ) -> list[Verdict]:
     by_name = {owned.driver.spec.name: owned.driver for owned in drivers}
     judge = Judge(by_name.get("calculate"))
@@ -196,6 +198,7 @@ async def _evaluate(
             kernel = Kernel(
                 engine, renderer, table, journal,
                 workspace=Path(folder), model="evaluated", approve=deny_all, limits=limits,
+                tool_choice=choice,
             )  # fmt: skip
             verdicts.append(await _run_case(kernel, judge, case))
         journal.close()
@@ -205,7 +208,7 @@ async def _evaluate(
 
 
 async def _run_case(kernel: Kernel, judge: Judge, case: Case) -> Verdict:
-    process = kernel.start(case.id)
+    process = kernel.start(case.user or case.turns[0].get("user", ""))
     steps_s: list[float] = []
     try:
         if case.turns:

@@ -39,6 +39,7 @@ from llmos_kernel.recovery import NotRecoverable, outcome
 from llmos_kernel.signals import Signals
 from llmos_kernel.steps import Limits, StepRunner, out_of_budget
 from llmos_kernel.syscalls import SyscallTable
+from llmos_kernel.tool_choice import ToolChoice
 from llmos_kernel.trace import Trace
 
 __all__ = ["Kernel", "Limits", "TaskFailed", "ignore"]
@@ -70,6 +71,7 @@ class Kernel:
         limits: Limits = DEFAULT_LIMITS,
         is_dry_run: bool = False,
         has_process_calls: bool = False,
+        tool_choice: ToolChoice | None = None,
         run_call: RunCall | None = None,
         on_event: Callable[[JournalEvent], None] = ignore,
         on_text: Callable[[int, str], None] = ignore,
@@ -78,7 +80,8 @@ class Kernel:
 
         `on_event` gets every journalled event, `on_text` (pid, piece) the answer as it comes. A dry
         run ends a turn before its calls are run. With `has_process_calls` models are offered the
-        calls about processes. `run_call` runs checked calls in the dispatcher's place.
+        calls about processes; `tool_choice` chooses the tools of each task, all without one.
+        `run_call` runs checked calls in the dispatcher's place.
         """
         self._engine = engine
         calls = process_calls(self, journal.parent) if has_process_calls else []
@@ -86,7 +89,13 @@ class Kernel:
         self._journal = journal
         self._on_event = on_event
         self._maker = ProcessMaker(
-            journal, renderer, self._table, model=model, limits=limits, is_dry_run=is_dry_run
+            journal,
+            renderer,
+            self._table,
+            model=model,
+            limits=limits,
+            is_dry_run=is_dry_run,
+            tool_choice=tool_choice,
         )
         self._trace = Trace(journal, on_event)
         self._signals = Signals(self._trace)

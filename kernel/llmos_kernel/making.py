@@ -17,6 +17,7 @@ from llmos_kernel.process import UNBOUNDED, Process, SpawnOptions, check_nice
 from llmos_kernel.recovery import Birth, NotRecoverable, RecoveredProcess, rebuild, system_blob
 from llmos_kernel.steps import Limits
 from llmos_kernel.syscalls import SyscallTable
+from llmos_kernel.tool_choice import ToolChoice
 
 
 class ProcessMaker:
@@ -31,6 +32,7 @@ class ProcessMaker:
         model: str,
         limits: Limits,
         is_dry_run: bool,
+        tool_choice: ToolChoice | None,
     ) -> None:
         self._journal = journal
         self._renderer = renderer
@@ -38,6 +40,7 @@ class ProcessMaker:
         self._model = model
         self._limits = limits
         self._is_dry_run = is_dry_run
+        self._tool_choice = tool_choice
         self._systems: dict[frozenset[str] | None, tuple[list[int], str]] = {}
 
     def new(
@@ -53,6 +56,8 @@ class ProcessMaker:
         if parent is not None:
             budget = parent.budget_left.child(budget)
             tools = _child_tools(parent.tools, tools)
+        if tools is None and self._tool_choice is not None:
+            tools = self._tool_choice.names(self._table.specs, task)
         system_ids, digest = self._system(tools)
         birth = Birth(
             parent=None if parent is None else parent.pid,

@@ -21,7 +21,7 @@ REFUSED = (
 )
 
 
-@tool(effects={Effect.MEMORY})
+@tool(effects={Effect.MEMORY}, max_concurrent=None)
 def schedule(task: str, when: str, context: CallContext) -> Output:
     """Run a task later or again and again.
 

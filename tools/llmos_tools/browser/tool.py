@@ -84,7 +84,7 @@ class Browser:
         await self._end_chromium()
         await self._proxy.close()
 
-    @tool(effects={Effect.NETWORK}, timeout_s=TIMEOUT_S)
+    @tool(effects={Effect.NETWORK}, timeout_s=TIMEOUT_S, max_concurrent=None)
     async def browse(self, url: str, context: CallContext) -> Output:
         """Open a web page and read it.
 
@@ -94,7 +94,7 @@ class Browser:
         addresses = _addresses(url)
         return await self._on_tab(context, lambda tab: self._open(tab, addresses, context))
 
-    @tool(effects={Effect.NETWORK}, timeout_s=TIMEOUT_S)
+    @tool(effects={Effect.NETWORK}, timeout_s=TIMEOUT_S, max_concurrent=None)
     async def browse_click(self, number: int, context: CallContext) -> Output:
         """Click a numbered link or button of the open page.
 
@@ -108,7 +108,7 @@ class Browser:
 
         return await self._on_open_tab(context, click)
 
-    @tool(effects={Effect.NETWORK}, timeout_s=TIMEOUT_S)
+    @tool(effects={Effect.NETWORK}, timeout_s=TIMEOUT_S, max_concurrent=None)
     async def browse_type(self, number: int, text: str, context: CallContext) -> Output:
         """Type into a numbered field of the open page.
 
@@ -129,7 +129,7 @@ class Browser:
 
         return await self._on_open_tab(context, fill)
 
-    @tool(effects={Effect.NETWORK}, timeout_s=TIMEOUT_S)
+    @tool(effects={Effect.NETWORK}, timeout_s=TIMEOUT_S, max_concurrent=None)
     async def browse_back(self, context: CallContext) -> Output:
         """Go back to the page before."""
 
@@ -142,7 +142,7 @@ class Browser:
 
         return await self._on_open_tab(context, back)
 
-    @tool(effects={Effect.NETWORK, Effect.FILES}, timeout_s=TIMEOUT_S)
+    @tool(effects={Effect.NETWORK, Effect.FILES}, timeout_s=TIMEOUT_S, max_concurrent=None)
     async def browse_screenshot(self, context: CallContext) -> Output:
         """Take a picture of the open page."""
 

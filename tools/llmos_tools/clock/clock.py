@@ -34,7 +34,7 @@ class Clock:
         self._clock = clock
         self._sleep = sleep
 
-    @tool(effects=(), is_repeatable=True)
+    @tool(effects=(), is_repeatable=True, max_concurrent=None)
     async def now(self, zone: str | None = None) -> Output:
         """Tell the date and the time.
 
@@ -45,7 +45,9 @@ class Clock:
         moment = datetime.fromtimestamp(self._clock(), found)
         return Output(_described(moment, name), label=Label.TRUSTED)
 
-    @tool(effects=(), is_repeatable=True, timeout_s=LONGEST.total_seconds() + 60)
+    @tool(
+        effects=(), is_repeatable=True, timeout_s=LONGEST.total_seconds() + 60, max_concurrent=None
+    )
     async def timer(self, duration: str, context: CallContext) -> Output:
         """Wait, then go on.
 

@@ -26,7 +26,7 @@ NOT_ASKED = (
 )
 
 
-@tool(effects={Effect.MEMORY}, is_repeatable=True)
+@tool(effects={Effect.MEMORY}, is_repeatable=True, max_concurrent=None)
 def remember(fact: str, context: CallContext) -> Output:
     """Keep a fact for later.
 
@@ -40,7 +40,7 @@ def remember(fact: str, context: CallContext) -> Output:
     return Output("remembered" if is_new else "remembered already", label=Label.TRUSTED)
 
 
-@tool(effects=(), is_repeatable=True)
+@tool(effects=(), is_repeatable=True, max_concurrent=None)
 def recall(query: str, context: CallContext) -> Output:
     """Look up facts kept earlier.
 
@@ -54,7 +54,7 @@ def recall(query: str, context: CallContext) -> Output:
     return Output(_shown(facts), label=_label(facts))
 
 
-@tool(effects={Effect.MEMORY})
+@tool(effects={Effect.MEMORY}, max_concurrent=None)
 def forget(fact: str, context: CallContext) -> Output:
     """Delete a kept fact.
 

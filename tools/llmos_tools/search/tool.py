@@ -29,7 +29,7 @@ class Search:
         configured: list[Backend] = [Searxng(settings.searxng_url)] if settings.searxng_url else []
         self._backends = [*configured, Ddgs()] if backends is None else backends
 
-    @tool(effects={Effect.NETWORK}, is_repeatable=True, timeout_s=60)
+    @tool(effects={Effect.NETWORK}, is_repeatable=True, timeout_s=60, max_concurrent=None)
     async def search(self, query: str, context: CallContext) -> str:
         """Search the web.
 

@@ -1,0 +1,58 @@
+"""Chooses which tools a task is offered, where there are more than a model reads well.
+
+Knows words only: BM25 (Robertson and Zaragoza, 2009), as SQLite's full-text search has it, over
+the names and descriptions of tools. Knows no model and no process.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from llmos_kernel.abi import ToolSpec
+
+# A tool's name says more of what it does than its description.
+NAME_WEIGHT = 3.0
+MOST_WORDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """At most `most` tools are offered to a task: those `always` named, then what fits it best."""
+
+    always: frozenset[str]
+    most: int
+
+    def names(self, specs: Sequence[ToolSpec], task: str) -> frozenset[str] | None:
+        """Return the names of the tools that a task is offered, None where that is all of them."""
+        if len(specs) <= self.most:
+            return None
+        chosen = [spec.name for spec in specs if spec.name in self.always][: self.most]
+        others = [spec for spec in specs if spec.name not in self.always]
+        return frozenset([*chosen, *ranked(others, task)[: self.most - len(chosen)]])
+
+
+def ranked(specs: Sequence[ToolSpec], text: str) -> list[str]:
+    """Return the names of the tools that share a word with the text, the best match first."""
+    words = re.findall(r"\w+", text.lower())[:MOST_WORDS]
+    if not words:
+        return []
+    with closing(sqlite3.connect(":memory:")) as index:
+        index.execute("CREATE VIRTUAL TABLE tool USING fts5(words, about, tokenize='porter')")
+        index.executemany(
+            "INSERT INTO tool (rowid, words, about) VALUES (?, ?, ?)",
+            ((i, _spaced(spec.name), spec.description) for i, spec in enumerate(specs)),
+        )
+        found = index.execute(
+            "SELECT rowid FROM tool WHERE tool MATCH ? ORDER BY bm25(tool, ?, 1.0), rowid",
+            (" OR ".join(f'"{word}"' for word in words), NAME_WEIGHT),
+        )
+        return [specs[rowid].name for (rowid,) in found]
+
+
+def _spaced(name: str) -> str:
+    """Return a name's words apart: `sendMail`, `send_mail` and `mail.send` hold two."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[_.-]+", " ", name)
