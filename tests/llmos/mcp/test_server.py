@@ -159,7 +159,7 @@ async def test_the_installed_tools_are_served_over_pipes(home: Path) -> None:
     assert (home / "workspace" / "a.txt").read_text() == "hello"
     kinds = [event["event"] for event in journalled(home)]
     assert kinds == [
-        "tool_call", "tool_result",
+        "tool_call", "tool_start", "tool_result",
         "tool_call", "tool_start", "tool_result",
         "tool_call", "tool_start", "tool_result",
         "state",

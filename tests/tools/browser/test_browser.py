@@ -286,7 +286,7 @@ async def test_of_more_pages_than_are_held_the_one_used_longest_ago_is_closed(
 async def test_pages_that_were_read_are_kept_for_searching(browser, site, context):
     site.pages["/kite"] = "<title>Kites</title><p>A kite flies on wind.</p>"
     await told(browser.browse(site.url("/kite"), context))
-    (found,) = SeenPages(browser._seen._path.parent).search("flies wind", 3)
+    (found,) = SeenPages(context.home).search("flies wind", 3)
     assert (found.title, found.place) == ("Kites", site.url("/kite"))
 
 
