@@ -14,8 +14,8 @@ import pytest_asyncio
 from llmos.sdk import CallContext, Effect, Output, RetryCall, ToolFailed
 from llmos_tools.browser import Browser, tool
 from llmos_tools.browser.chromium import chromium_problem
+from llmos_tools.browser.limits import Limits
 from llmos_tools.browser.settings import BrowserSettings
-from llmos_tools.browser.tab import Limits
 from llmos_tools.search.seen import SeenPages
 
 BOUND_S = 60

@@ -14,8 +14,8 @@ from llmos_tools.browser import Browser
 from llmos_tools.browser.addresses import Allowance, AllowedHost, is_global
 from llmos_tools.browser.chromium import chromium_problem
 from llmos_tools.browser.egress import EgressProxy, Target, Unreachable
+from llmos_tools.browser.limits import Limits
 from llmos_tools.browser.settings import BrowserSettings
-from llmos_tools.browser.tab import Limits
 
 BOUND_S = 60
 PUBLIC = "93.184.215.14"

@@ -26,15 +26,13 @@ from playwright.async_api import (
 from playwright.async_api import Error as PageError
 from playwright.async_api import TimeoutError as PageTimeout
 
+from llmos_tools.browser.limits import Limits
 from llmos_tools.browser.reading import Handle, Reading, read_snapshot
 
-LOAD_LIMIT_S = 15.0
 SETTLE_LIMIT_S = 1.5
 ACTION_LIMIT_S = 5.0
 READ_LIMIT_S = 15.0
 DOWNLOAD_LIMIT_S = 40.0
-MOST_PAGE_BYTES = 10_000_000
-MOST_DOWNLOAD_BYTES = 100_000_000
 MOST_TEXT_CHARS = 1_000_000
 MOST_DIALOGS = 5
 _POLL_S = 0.2
@@ -43,13 +41,6 @@ _ERROR_PAGE_LIMIT_S = 1.0
 
 class Crashed(Exception):
     """The page's process has ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    load_s: float = LOAD_LIMIT_S
-    page_bytes: int = MOST_PAGE_BYTES
-    download_bytes: int = MOST_DOWNLOAD_BYTES
 
 
 @dataclass

@@ -25,6 +25,7 @@ from llmos_tools.browser.egress import (
     connect,
     resolve,
 )
+from llmos_tools.browser.limits import Limits
 from llmos_tools.browser.problems import has_no_https, reason, status_line
 from llmos_tools.browser.saving import chunks_of, name_in_url, safe_name, save_new
 from llmos_tools.browser.settings import BrowserSettings
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Download, Playwright, Response
 
     from llmos_tools.browser.reading import Handle
-    from llmos_tools.browser.tab import Limits, Tab
+    from llmos_tools.browser.tab import Tab
 
 MOST_TABS = 8
 ERROR_CHARS = 500
@@ -67,7 +68,7 @@ class Browser:
         connect: Connect = connect,
     ) -> None:
         self._proxy = EgressProxy(Allowance(settings.allowed), resolve=resolve, connect=connect)
-        self._limits = limits
+        self._limits = limits or Limits()
         self._starting = asyncio.Lock()
         self._playwright: Playwright | None = None
         self._chromium: Chromium | None = None
@@ -273,7 +274,7 @@ class Browser:
             await download.delete()
 
     async def _tab(self, seat: _Seat) -> Tab:
-        from llmos_tools.browser.tab import Limits, Tab
+        from llmos_tools.browser.tab import Tab
 
         chromium = await self._running_chromium()
         if seat.tab is None or seat.tab.context.browser is not chromium:
@@ -281,7 +282,7 @@ class Browser:
             folder = self._folder
             assert folder is not None
             browsing = await chromium.new_context(service_workers="block", accept_downloads=True)
-            seat.tab = await Tab.open(browsing, folder.downloads, self._limits or Limits())
+            seat.tab = await Tab.open(browsing, folder.downloads, self._limits)
         return seat.tab
 
     async def _make_room(self) -> None:
