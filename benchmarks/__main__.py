@@ -9,7 +9,7 @@ import sys
 
 from benchmarks.llama_cpp import IS_INSTALLED
 
-PARTS = ("serving", "decode", "state", "grammar", "growth", "traps", "memory")
+PARTS = ("serving", "decode", "state", "grammar", "growth", "traps", "memory", "tools")
 
 
 def main() -> None:

@@ -138,11 +138,13 @@ def save(
     comparisons: Sequence[Comparison],
     setting: Mapping[str, str],
     *,
+    appendix: str = "",
     folder: Path = RESULTS,
 ) -> None:
-    """Write a part's table, plot and raw rounds, and print the table."""
+    """Write a part's table with an appendix, its plot and raw rounds, and print the table."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [f"# {part.capitalize()}", "", " ".join(method.split()), "", *table(comparisons), ""]
+    lines += [appendix, ""] if appendix else []
     print("\n".join(lines), flush=True)
     lines += [f"![{part}]({part}.png)", "", *(f"- {k}: {v}" for k, v in setting.items()), ""]
     (folder / f"{part}.md").write_text("\n".join(lines))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decode, grammar, growth, llama_cpp, memory, state
+from benchmarks import decode, grammar, growth, llama_cpp, memory, state, tools
 from benchmarks.method import OURS
 from benchmarks.models import BenchmarkModel, embedded_model
 from benchmarks.serving import BOUND, FIFO, LLAMA, LOCK, Serving
@@ -133,3 +133,7 @@ async def test_each_use_of_memory_is_timed_over_facts_that_are_there(
 async def test_a_system_call_is_timed_over_calls_that_all_ran() -> None:
     measured = await state.call_variant(state.Script(), "free", frozenset())(0)
     assert 1 < measured["free"] < 1_000_000
+
+
+async def test_every_tool_is_called_in_the_benchmark_of_tools() -> None:
+    assert set(tools.CALLS) | {"timer"} == set(tools.drivers())
