@@ -6,13 +6,21 @@ The sentences share no phrasing with the training data.
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llmos import LLMOS
+from llmos import LLMOS, CallContext
+from llmos.sdk import Label
+from llmos_kernel.abi import ToolCall, ToolSpec
 from llmos_kernel.journal import JournalEvent
+from llmos_kernel.policy import Approver, deny_all
+from llmos_tools.memory import remember
 
 EVALUATION = Path(__file__).parents[1] / "evaluation"
 
@@ -27,20 +35,54 @@ def read_cases(name: str) -> list[Any]:
     ]
 
 
-async def events_of(task: str) -> tuple[str, list[JournalEvent]]:
-    async with LLMOS() as system:
+async def events_of(task: str, approve: Approver = deny_all) -> tuple[str, list[JournalEvent]]:
+    async with LLMOS(approve=approve) as system:
         process = await system.spawn(task)
         events = [event async for event in process.events()]
         return await process.wait(), events
 
 
+async def allow_all(call: ToolCall, spec: ToolSpec) -> bool:
+    return True
+
+
+@contextmanager
+def site(page: str) -> Generator[str]:
+    """Serve a page under every address of this machine's loopback; yield where."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(f"<title>Page</title><p>{page}</p>".encode())
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @pytest.mark.parametrize("case", read_cases("tasks.jsonl"))
-async def test_the_embedded_model_does_the_task(home: Path, case: dict[str, Any]) -> None:
+async def test_the_embedded_model_does_the_task(
+    home: Path, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMOS_BROWSER__ALLOW_HOSTS", '["127.0.0.1"]')
     workspace = home / "workspace"
+    for fact in case.get("facts", ()):
+        remember(fact, CallContext(0, workspace, home=home, label=Label.TRUSTED))
     for name, content in case.get("files", {}).items():
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
         (workspace / name).write_text(content)
-    answer, events = await events_of(case["task"])
+    with site(case.get("page", "")) as address:
+        task = case["task"].replace("{site}", address)
+        answer, events = await events_of(task, allow_all if "is_allowed" in case else deny_all)
     calls = [event.body for event in events if event.kind == "tool_call"]
     results = [event.body for event in events if event.kind == "tool_result"]
     assert [call["name"] for call in calls] == [case["tool"]]
