@@ -30,7 +30,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 
 evaluate: $(VENV)/installed
-	for set in core core_2 dialogues dialogues_2; do \
+	for set in core core_2 core_3 unseen dialogues dialogues_2; do \
 	    echo $$set; $(BIN)/llmos eval tests/evaluation/$$set.jsonl || exit; done
 
 # Two processes with one compute thread each: faster than one with two.
