@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from llmos.config import load_settings
 from llmos.plugins import discover_tools
 from llmos.sandbox.bubblewrap import sandbox_problem
 from llmos_kernel.abi import CallContext, Driver, Effect, Output
@@ -76,7 +77,8 @@ pytestmark = [needs_sandbox, pytest.mark.asyncio(loop_scope="module")]
 def found_in(
     folder: Path, *trusted: str, report: Callable[[str], None] = print
 ) -> list[OwnedDriver]:
-    found = discover_tools(folder=folder, trusted=trusted, report=report)
+    provided = load_settings().provided()
+    found = discover_tools(folder=folder, trusted=trusted, provided=provided, report=report)
     return [owned for owned in found if str(folder) in owned.owner]
 
 
@@ -172,8 +174,10 @@ def processes_of(parent: int) -> list[int]:
 
 
 async def test_cancelling_a_call_kills_the_process_and_the_next_call_starts_it_anew(
-    tools: dict[str, Driver], context: CallContext
+    folder: Path, context: CallContext
 ) -> None:
+    found = await asyncio.to_thread(found_in, folder)
+    tools = {owned.driver.spec.name: owned.driver for owned in found}
     others = set(processes_of(os.getpid()))
     await tools["count"].call({"word": "x"}, context)
     started = set(processes_of(os.getpid())) - others
@@ -183,6 +187,8 @@ async def test_cancelling_a_call_kills_the_process_and_the_next_call_starts_it_a
             await tools["hang"].call({}, context)
     assert not started & set(processes_of(os.getpid()))
     assert (await tools["count"].call({"word": "x"}, context)).text == "x 1"
+    for driver in tools.values():
+        await driver.close()
 
 
 async def test_a_plugin_that_does_not_load_is_reported_and_the_others_are_found(
