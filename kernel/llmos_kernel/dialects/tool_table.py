@@ -6,7 +6,7 @@ Pure text in, text out; knows no tokenizer.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llmos_kernel.abi import ToolSpec
@@ -63,18 +63,23 @@ def compact_table(specs: Sequence[ToolSpec]) -> str:
 
 
 def _compact_tool(spec: ToolSpec) -> str:
-    required = required_of(spec)
     lines = [f"{spec.name}: {spec.description}"]
-    for name, schema in properties_of(spec).items():
+    return "\n".join([*lines, *_compact_arguments(parameters_of(spec))])
+
+
+def _compact_arguments(schema: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Yield a line an argument; the fields of an object follow it, further in."""
+    required = schema.get("required", [])
+    for name, about in schema.get("properties", {}).items():
         optional = "" if name in required else ", optional"
-        about = f": {schema['description']}" if schema.get("description") else ""
-        lines.append(f"- {name} ({_type_name(schema)}{optional}){about}")
-    return "\n".join(lines)
+        description = f": {about['description']}" if about.get("description") else ""
+        yield f"{indent}- {name} ({_type_name(about)}{optional}){description}"
+        yield from _compact_arguments(about.get("items", about), f"{indent}  ")
 
 
 def _type_name(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return " | ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
     if schema.get("type") == "array":
-        return f"array of {schema.get('items', {}).get('type', 'any')}"
+        return f"array of {_type_name(schema.get('items', {}))}"
     return schema.get("type", "any")

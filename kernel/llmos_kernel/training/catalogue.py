@@ -17,7 +17,14 @@ from llmos_kernel.abi import Json, Message, Role, ToolCall, ToolSpec
 from llmos_kernel.training.composer import Composer
 from llmos_kernel.training.functions import FOLDER, SLOT, Function, functions_of, read_functions
 from llmos_kernel.training.kinds import Drawn, Kind, Values, read_pools
-from llmos_kernel.training.naming import SYNONYMS, Naming, noun_phrase, read_sections, words_of
+from llmos_kernel.training.naming import (
+    QUESTION_WORDS,
+    SYNONYMS,
+    Naming,
+    noun_phrase,
+    read_sections,
+    words_of,
+)
 from llmos_kernel.training.replies import FAILURE_REPLIES, NO_TOOL_REPLIES
 from llmos_kernel.training.services import Row, Service, Services
 from llmos_kernel.training.slots import Slots
@@ -25,19 +32,6 @@ from llmos_kernel.training.tables import Tables, Tool
 from llmos_kernel.training.variation import varied
 
 TURNS = {"call": 66, "parallel": 9, "none": 14, "ask": 6, "follow": 5}
-QUESTION_WORDS = {
-    "who",
-    "what",
-    "when",
-    "where",
-    "how",
-    "why",
-    "which",
-    "whose",
-    "whether",
-    "by",
-    "in",
-}
 FAILURES = (
     "not found",
     "the service is not available",
@@ -182,7 +176,7 @@ class Catalogue:
             turns.ask(both[0].text)
             return self._call(turns, both)
         requests = [self._whole(self._rng.choice(tools)) for _ in range(2)]
-        first, second = (request.text.rstrip("?.! ") for request in requests)
+        first, second = map(_without_end_mark, requests)
         text = self._composer.line("join").replace("<first>", first).replace("<second>", second)
         turns.ask(text)
         return self._call(turns, requests)
@@ -362,6 +356,12 @@ class Catalogue:
             result = "\n".join(items)
         line = self._composer.line("listing").replace("<count>", str(len(items)))
         return result, line.replace("<result>", ", ".join(items))
+
+
+def _without_end_mark(request: Request) -> str:
+    """Return a request's text without its last mark, unless that belongs to a value."""
+    shown = tuple(v.shown for v in request.values.values() if isinstance(v, Drawn))
+    return request.text if request.text.endswith(shown) else re.sub(r"[?.!]\s*$", "", request.text)
 
 
 def specs_of(tools: Sequence[Tool]) -> list[ToolSpec]:
