@@ -29,6 +29,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -168,6 +169,10 @@ def load_settings(**flags: dict[str, Any]) -> Settings:
         return _with_sections_of_plugins()(**flags)  # pyright: ignore[reportArgumentType]
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{config_path()} is not valid TOML: {error}") from error
+    except SettingsError as error:
+        raise ConfigError(
+            f"a setting in the environment is wrong: {error}; lists are JSON, such as '[\"a\"]'"
+        ) from error
     except ValidationError as error:
         problem = error.errors()[0]
         name = ".".join(str(part) for part in problem["loc"])

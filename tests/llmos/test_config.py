@@ -112,3 +112,11 @@ def test_two_plugins_with_one_section_are_an_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(config, "entry_points", lambda group: entries)
     with pytest.raises(ConfigError, match="'model'"):
         load_settings()
+
+
+def test_a_list_in_the_environment_that_is_no_json_is_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LLMOS_TOOLS__DISABLED", "python")
+    with pytest.raises(ConfigError, match="lists are JSON"):
+        load_settings()
