@@ -34,6 +34,7 @@ from pydantic_settings import (
 )
 
 from llmos_kernel.errors import ConfigError
+from llmos_kernel.tool_choice import USUAL_TOOLS
 
 EMBEDDED_MODEL = "embedded"
 SECTIONS = "llmos.settings"
@@ -76,19 +77,7 @@ class ToolSettings(BaseModel):
 
     disabled: list[str] = Field([], description="names of tools that are left out")
     always: list[str] = Field(
-        [
-            "browse",
-            "calculate",
-            "list_files",
-            "now",
-            "python",
-            "read_file",
-            "recall",
-            "remember",
-            "schedule",
-            "search",
-            "write_file",
-        ],
+        list(USUAL_TOOLS),
         description="names of tools that every task is offered",
     )
     most: int | None = Field(

@@ -17,6 +17,20 @@ from llmos_kernel.abi import ToolSpec
 # A tool's name says more of what it does than its description.
 NAME_WEIGHT = 3.0
 MOST_WORDS = 64
+# What every task is offered unless the settings say otherwise; the embedded model is trained on it.
+USUAL_TOOLS = (
+    "browse",
+    "calculate",
+    "list_files",
+    "now",
+    "python",
+    "read_file",
+    "recall",
+    "remember",
+    "schedule",
+    "search",
+    "write_file",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from llmos.config import load_settings
 from llmos.plugins import plugin_tools
 from llmos_kernel.dialects.tool_table import compact_table
 from llmos_kernel.syscalls import SyscallTable
-from llmos_kernel.training.dialogues import DEFAULT_TABLE, load_builtin_tools
+from llmos_kernel.tool_choice import USUAL_TOOLS
+from llmos_kernel.training.dialogues import load_builtin_tools
 
 NOT_YET = {"draw", "listen", "look", "speak"}
 
@@ -21,4 +22,4 @@ def test_the_tool_table_is_the_one_of_the_training_data() -> None:
 
 
 def test_a_task_is_always_offered_the_default_table_of_the_training_data() -> None:
-    assert load_settings().tools.always == list(DEFAULT_TABLE)
+    assert load_settings().tools.always == list(USUAL_TOOLS)

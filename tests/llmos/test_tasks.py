@@ -17,9 +17,8 @@ import pytest
 
 from llmos import LLMOS, CallContext
 from llmos.sdk import Label
-from llmos_kernel.abi import ToolCall, ToolSpec
 from llmos_kernel.journal import JournalEvent
-from llmos_kernel.policy import Approver, deny_all
+from llmos_kernel.policy import Approver, approve_all, deny_all
 from llmos_tools.memory import remember
 
 EVALUATION = Path(__file__).parents[1] / "evaluation"
@@ -40,10 +39,6 @@ async def events_of(task: str, approve: Approver = deny_all) -> tuple[str, list[
         process = await system.spawn(task)
         events = [event async for event in process.events()]
         return await process.wait(), events
-
-
-async def allow_all(call: ToolCall, spec: ToolSpec) -> bool:
-    return True
 
 
 @contextmanager
@@ -82,7 +77,7 @@ async def test_the_embedded_model_does_the_task(
         (workspace / name).write_text(content)
     with site(case.get("page", "")) as address:
         task = case["task"].replace("{site}", address)
-        answer, events = await events_of(task, allow_all if "is_allowed" in case else deny_all)
+        answer, events = await events_of(task, approve_all if "is_allowed" in case else deny_all)
     calls = [event.body for event in events if event.kind == "tool_call"]
     results = [event.body for event in events if event.kind == "tool_result"]
     assert [call["name"] for call in calls] == [case["tool"]]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llmos_kernel.abi import JsonObject, Message, Role, ToolCall, ToolSpec
+from llmos_kernel.tool_choice import USUAL_TOOLS
 from llmos_kernel.training.catalogue import Catalogue, specs_of
 from llmos_kernel.training.everyday_slots import EverydaySlots
 from llmos_kernel.training.phrasings import CallPattern, Intent, is_held_out, read_intents
@@ -56,19 +57,6 @@ FILE_WEIGHTS = {
     "asking_back": 6,
     "followups": 0,  # drawn where an earlier turn fits
 }
-DEFAULT_TABLE = (
-    "browse",
-    "calculate",
-    "list_files",
-    "now",
-    "python",
-    "read_file",
-    "recall",
-    "remember",
-    "schedule",
-    "search",
-    "write_file",
-)
 MOST_OF_A_SUBSET = 12
 FOLLOW_UP_SHARE = 0.35
 MISSING_TOOL_SHARE = 0.1
@@ -211,7 +199,7 @@ class DialogueMaker:
 
     def _table(self) -> list[ToolSpec]:
         if self._rng.random() < 0.5:
-            return [self._builtin[name] for name in DEFAULT_TABLE]
+            return [self._builtin[name] for name in USUAL_TOOLS]
         tools = list(self._builtin.values())
         tools = self._rng.sample(tools, self._rng.randint(1, MOST_OF_A_SUBSET))
         tools += self._rng.sample(self._others, self._rng.choice([0, 0, 1, 2]))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 SYNONYMS = Path(__file__).parent / "catalogue" / "synonyms.txt"
 ARTICLES = {"a", "an", "the", "of", "for", "to", "in", "and", "with", "from", "about"}
-LOOKUPS = frozenset("retrieve get find list check show tell calculate compute search".split())
 QUESTION_WORDS = frozenset("who what when where how why which whose whether by in".split())
 MOST_NAME_CHARS = 48
 
