@@ -7,7 +7,7 @@ and `_load` and `_store` convert. Sums are float32. Knows shapes only, no model 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,12 +20,17 @@ from numba.extending import intrinsic, overload  # pyright: ignore
 
 from llmos_kernel.engine.torch.cache import PageCache
 from llmos_kernel.engine.torch.checkpoint import DecoderConfig
-from llmos_kernel.engine.torch.operations import Rows, TorchOperations
+from llmos_kernel.engine.torch.operations import Chunk, Rows, TorchOperations
 
 FETCH_STEP = 32  # elements: a cache line of bfloat16, two of float32, which come together
 LOG2_E = np.float32(1.4426950408889634)
 # Numba's own division looks for zeros, and a loop with that branch is not vectorized.
 compiled = partial(njit, nogil=True, fastmath=True, error_model="numpy")
+
+
+def _inlined(write: Callable[..., Any]) -> Any:
+    """Make a function of what writes its LLVM instructions; its own first argument is left out."""
+    return intrinsic(write)
 
 
 def _load(value: Any) -> Any:
@@ -284,7 +289,7 @@ def _fetch(array: Any, start: int, count: int) -> None:
         _prefetch(array, at)
 
 
-@intrinsic
+@_inlined
 def _prefetch(_: Any, array: Any, index: Any) -> Any:
     """Ask for the line of element `index`: LLVM's prefetch, for reading, into the second cache."""
 
@@ -300,17 +305,53 @@ def _prefetch(_: Any, array: Any, index: Any) -> Any:
     return types.void(array, index), generate
 
 
+@_inlined
+def _larger(_: Any, one: Any, other: Any) -> Any:
+    """Return the larger of two float32; numba's own minds NaN, and its loops stay scalar."""
+
+    def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        is_larger = builder.fcmp_ordered(">", *arguments, flags=["fast"])
+        return builder.select(is_larger, *arguments, flags=["fast"])
+
+    return types.float32(types.float32, types.float32), generate
+
+
 @compiled(inline="always")
 def _softmax(scores: Any) -> None:
     most = np.float32(-np.inf)
     for i in range(scores.shape[0]):
-        most = max(most, scores[i])
+        most = _larger(most, scores[i])
     total = np.float32(0.0)
     for i in range(scores.shape[0]):
         scores[i] = _exp(scores[i] - most)
         total += scores[i]
     for i in range(scores.shape[0]):
         scores[i] /= total
+
+
+@compiled(cache=True)
+def soften(scores: Any, count: int, num_held: int, window: int, scale: float) -> None:
+    """Turn products of queries and keys into shares of attention, in place.
+
+    scores (kv heads, heads of each * count, num_held + count): row r is the query at position
+    num_held + r % count, which sees the last `window` positions up to its own, 0 for all.
+    """
+    num_rows, length = scores.shape[1], scores.shape[2]
+    values = np.empty(length, np.float32)
+    factor = np.float32(scale)
+    for kv_head in range(scores.shape[0]):
+        for row in range(num_rows):
+            into = scores[kv_head, row]
+            end = num_held + row % count + 1
+            start = max(0, end - window) if window else 0
+            seen, shares = into[start:end], values[start:end]
+            for i in range(seen.shape[0]):
+                shares[i] = _load(seen[i]) * factor
+            _softmax(shares)
+            for i in range(seen.shape[0]):
+                seen[i] = _store(seen[i], shares[i])
+            into[:start] = 0
+            into[end:] = 0
 
 
 @compiled()
@@ -390,7 +431,7 @@ def forward_few(
 
 
 class NativeOperations:
-    """Compiled by numba, on the CPU; chunks attend through PyTorch, whose kernel suits them."""
+    """Compiled by numba, on the CPU; chunks attend by PyTorch's products."""
 
     def __init__(self, config: DecoderConfig, cache: PageCache, rotations: torch.Tensor) -> None:
         self._config = config
@@ -439,9 +480,26 @@ class NativeOperations:
                 self._scores,
                 _view(out)[:singles],
             )
+        is_exact = self._dtype == torch.float32
+        attend_chunk = self._chunks.attend_chunk if is_exact else self._attend_chunk
         for chunk in rows.chunks:
-            out[chunk.start : chunk.end] = self._chunks.attend_chunk(queries, layer, chunk)
+            out[chunk.start : chunk.end] = attend_chunk(queries, layer, chunk)
         return out.flatten(1)
+
+    def _attend_chunk(self, queries: torch.Tensor, layer: int, chunk: Chunk) -> torch.Tensor:
+        """Do what PyTorch's attention does, by its products, which are twice as fast in bfloat16.
+
+        The heads that share keys are rows of one product.
+        """
+        config, count = self._config, chunk.end - chunk.start
+        num_kv_heads, dim = config.num_kv_heads, config.head_dim
+        keys, values = self._chunks.held(layer, chunk)
+        heads = queries[chunk.start : chunk.end].view(count, num_kv_heads, -1, dim)
+        heads = heads.permute(1, 2, 0, 3).reshape(num_kv_heads, -1, dim)
+        scores = heads @ keys.transpose(1, 2)
+        soften(_view(scores), count, chunk.num_held, config.windows[layer], dim**-0.5)
+        attended = (scores @ values).view(num_kv_heads, -1, count, dim)
+        return attended.permute(2, 0, 1, 3).reshape(count, -1, dim)
 
     def gate(self, gate_up: torch.Tensor) -> torch.Tensor:
         out = torch.empty((len(gate_up), gate_up.shape[1] // 2), dtype=self._dtype)
