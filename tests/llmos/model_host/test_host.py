@@ -276,7 +276,7 @@ async def test_a_model_that_turns_out_too_large_is_ended_and_refused(
     assert (await bench.ask(bench.model("small")))["num_calls"] == 1
 
 
-async def test_a_model_that_has_grown_beyond_the_bound_ends_when_it_is_idle(
+async def test_a_model_that_has_grown_beyond_the_bound_ends_when_idle_and_can_be_asked_again(
     make_bench: Callable[..., Bench],
 ) -> None:
     bench = make_bench(room_for(350))
@@ -284,6 +284,7 @@ async def test_a_model_that_has_grown_beyond_the_bound_ends_when_it_is_idle(
     grown = await bench.ask(model, "grow", mb="400")
     await gone(int(str(grown["pid"])))
     assert not is_alive(int(str(grown["pid"])))
+    assert (await bench.ask(model))["num_calls"] == 1
 
 
 async def test_a_model_that_nobody_asks_any_more_ends(make_bench: Callable[..., Bench]) -> None:
