@@ -7,9 +7,9 @@ kind, colour and place. What paints attends to them as to any token. Knows no pi
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -30,9 +30,10 @@ VOCABULARY: Final = 1200
 PLACE_WEIGHT: Final = 20.0
 # What people also say, to be passed over.
 ASIDES: Final = (
-    "please draw me show paint sketch make nice pretty lovely cute simple happy old new quick funny "
-    "beautiful bright colourful cartoon watercolours pencil style photo for my you can i want with "
-    "some kind very of just here it is drawing now child friend day morning garden sky standing"
+    "please draw me show paint sketch make nice pretty lovely cute simple happy old new quick "
+    "funny beautiful bright colourful cartoon watercolours pencil style photo for my you can "
+    "i want with some kind very of just here it is drawing now child friend day morning "
+    "garden sky standing "
 ).split()
 
 
@@ -57,8 +58,6 @@ def new_tokenizer() -> CLIPTokenizer:
 
 
 def _merges(tokenizer: Tokenizer) -> list[list[str]]:
-    import json
-
     return json.loads(tokenizer.to_str())["model"]["merges"]
 
 
@@ -113,7 +112,12 @@ class Reader(nn.Module):
         """Return logits of background, kinds and colours, and places, of a batch of captions."""
         last = self.encoder(ids).last_hidden_state[:, -1 - MOST_THINGS :]
         things = last[:, 1:]
-        return self.background(last[:, 0]), self.kind(things), self.colour(things), self.place(things)
+        return (
+            self.background(last[:, 0]),
+            self.kind(things),
+            self.colour(things),
+            self.place(things),
+        )
 
 
 def text_stage(tokenizer: CLIPTokenizer, reader: Reader, steps: int) -> Stage:
@@ -125,7 +129,9 @@ def text_stage(tokenizer: CLIPTokenizer, reader: Reader, steps: int) -> Stage:
         ids = encode(tokenizer, [with_asides(text, rng) for _, text in pairs])
         background, kind, colour, place = reader(ids)
         told = [_told(scene) for scene, _ in pairs]
-        backgrounds, kinds, colours, places = (torch.tensor(part) for part in zip(*told, strict=True))
+        backgrounds, kinds, colours, places = (
+            torch.tensor(part) for part in zip(*told, strict=True)
+        )
         is_there = kinds > 0
         return (
             functional.cross_entropy(background, backgrounds)

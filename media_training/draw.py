@@ -1,7 +1,8 @@
-"""Make draw's checkpoint, a `StableDiffusionPipeline`: `python -m media_training.draw --out FOLDER`.
+"""Make draw's checkpoint, a `StableDiffusionPipeline`.
 
-Three stages, each resumed where it was cut off: the autoencoder; the text encoder, taught to say
-what a caption says; the denoiser over the latents of scenes. Knows no tool.
+`python -m media_training.draw --out FOLDER` takes three stages, each resumed where it was cut off:
+the autoencoder; the text encoder, taught to say what a caption says; the denoiser over the latents
+of scenes. Knows no tool.
 """
 
 from __future__ import annotations
@@ -100,7 +101,9 @@ def new_denoiser() -> UNet2DConditionModel:
 def new_scheduler() -> DPMSolverMultistepScheduler:
     """The noise of training, and how it is taken away."""
     return DPMSolverMultistepScheduler(
-        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing"
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
     )
 
 

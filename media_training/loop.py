@@ -52,7 +52,10 @@ def train(stage: Stage, folder: Path) -> None:
         step += 1
         now = time.monotonic()
         if now - logged > LOG_EVERY_S or step == stage.steps:
-            print(f"{stage.name} {step}/{stage.steps} loss {sum(losses) / len(losses):.4f}", flush=True)
+            print(
+                f"{stage.name} {step}/{stage.steps} loss {sum(losses) / len(losses):.4f}",
+                flush=True,
+            )
             logged, losses = now, []
         if now - saved > SAVE_EVERY_S or step == stage.steps:
             _save(path, step, stage.model, average, optimizer)
