@@ -260,7 +260,7 @@ TURNED_WORDS: Final[dict[Relation, tuple[str, ...]]] = {
     "left of": ("right of", "to the right of"),
     "right of": ("left of", "to the left of"),
 }
-# Which of two things stands on the left is left open.
+# Of two things side by side, the one on the left is said first.
 LOOSE_WORDS: Final = ("beside", "next to", "and", "and", "with")
 PREFIXES: Final = ("a picture of ", "a drawing of ", "an image of ", "a picture with ")
 
@@ -296,10 +296,9 @@ class _Speaker:
         relation = self._scene.relation
         assert relation is not None
         first, second = (self._a(self._described(thing)) for thing in self._scene.things)
-        is_beside = relation in ("left of", "right of")
         choice = self._rng.random()
-        if is_beside and choice < 0.3:
-            pair = (first, second) if self._rng.random() < 0.5 else (second, first)
+        if relation in ("left of", "right of") and choice < 0.3:
+            pair = (first, second) if relation == "left of" else (second, first)
             return f"{pair[0]} {self._rng.choice(LOOSE_WORDS)} {pair[1]}"
         if relation in TURNED_WORDS and choice < 0.6:
             return f"{second} {self._rng.choice(TURNED_WORDS[relation])} {first}"
