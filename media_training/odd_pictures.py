@@ -86,7 +86,12 @@ def _paper_and_ink(rng: random.Random) -> tuple[Rgb, Rgb]:
 
 
 def _rgb(rng: random.Random) -> Rgb:
-    return (rng.randrange(256), rng.randrange(256), rng.randrange(256))
+    """Return any colour, most often a dull one, as in photographs."""
+    red, green, blue = (rng.randrange(256) for _ in range(3))
+    if rng.random() < 0.3:
+        return (red, green, blue)
+    grey, part = (red + green + blue) // 3, rng.uniform(0.1, 0.6)
+    return tuple(round(grey + (value - grey) * part) for value in (red, green, blue))  # pyright: ignore
 
 
 def _array(rng: random.Random) -> np.random.Generator:
