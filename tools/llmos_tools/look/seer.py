@@ -6,6 +6,7 @@ checkpoint's own code is run.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ class Seer:
         report("loading the vision model")
         try:
             import torch
-            from transformers import AutoModelForImageTextToText, AutoProcessor
+            from transformers import AutoModelForImageTextToText
         except ImportError as error:
             raise ToolFailed("look needs more packages: pip install 'llmos[look]'") from error
-        self._processor: Any = AutoProcessor.from_pretrained(checkpoint)
+        self._processor: Any = _processor(checkpoint)
         model: Any = AutoModelForImageTextToText.from_pretrained(
             checkpoint, dtype="auto", use_safetensors=True
         )
@@ -68,3 +69,43 @@ class Seer:
         if getattr(self._processor, "chat_template", None):
             return self._processor.apply_chat_template(messages, add_generation_prompt=True)
         return f"{getattr(self._processor, 'image_token', '<image>')}\n{question}\n"
+
+
+def _processor(checkpoint: str) -> Any:
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(checkpoint)
+    except ImportError as error:
+        if "torchvision" not in str(error).casefold():
+            raise
+    return _processor_of_pictures(checkpoint)
+
+
+def _processor_of_pictures(checkpoint: str) -> Any:
+    """Build a processor that also takes videos, for which alone it wants torchvision, without."""
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+
+    kind: Any = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(checkpoint))]
+
+    class OfPictures(kind):
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            if argument_name == "video_processor":
+                return NoVideos
+            return super().check_argument_for_proper_class(argument_name, argument)
+
+    saved, _ = kind.get_processor_dict(checkpoint)
+    taken = inspect.signature(kind).parameters.keys() - set(kind.get_attributes())
+    return OfPictures(
+        image_processor=AutoImageProcessor.from_pretrained(checkpoint),
+        tokenizer=AutoTokenizer.from_pretrained(checkpoint),
+        video_processor=NoVideos(),
+        **{name: value for name, value in saved.items() if name in taken},
+    )
+
+
+class NoVideos:
+    """Stands where transformers asks for a processor of videos."""
+
+    model_input_names = ()
