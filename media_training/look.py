@@ -173,7 +173,9 @@ class Packed:
     mask: Tensor
 
 
-def pack(rows: list[list[Question]], tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Packed:
+def pack(
+    rows: list[list[Question]], tokenizer: PreTrainedTokenizerFast, rng: random.Random
+) -> Packed:
     """Lay out what is asked about each picture; a target is the token that follows."""
     encoded = [[_encoded(question, tokenizer, rng) for question in row] for row in rows]
     length = max(sum(len(tokens) for tokens, _ in row) for row in encoded)
@@ -189,9 +191,7 @@ def pack(rows: list[list[Question]], tokenizer: PreTrainedTokenizerFast, rng: ra
             positions[index, start:end] = np.arange(len(ids)) + NUM_PATCHES
             segments[index, start:end] = segment
             start = end
-    return Packed(
-        torch.from_numpy(tokens), torch.from_numpy(targets), *_seen(positions, segments)
-    )
+    return Packed(torch.from_numpy(tokens), torch.from_numpy(targets), *_seen(positions, segments))
 
 
 def _seen(positions: NDArray[Any], segments: NDArray[Any]) -> tuple[Tensor, Tensor]:
@@ -267,7 +267,10 @@ class Trainer:
             if now - logged_at > LOGGED_EVERY_S:
                 tower, answers = np.mean(losses, axis=0)
                 rate = len(losses) * BATCH / (now - logged_at)
-                print(f"step {self._step} patches {tower:.3f} answers {answers:.3f} {rate:.0f}/s", flush=True)
+                print(
+                    f"step {self._step} patches {tower:.3f} answers {answers:.3f} {rate:.0f}/s",
+                    flush=True,
+                )
                 logged_at, losses = now, []
             if now - saved_at > SAVED_EVERY_S:
                 self._save()

@@ -133,7 +133,7 @@ def _grain(rng: random.Random) -> Image.Image:
 
 
 def _gradient(rng: random.Random) -> Image.Image:
-    y, x = np.mgrid[0:1:SIDE * 1j, 0:1:SIDE * 1j]
+    y, x = np.mgrid[0 : 1 : SIDE * 1j, 0 : 1 : SIDE * 1j]
     angle, spread = rng.uniform(0, 6.3), rng.uniform(0.5, 2)
     if rng.random() < 0.4:
         way = np.hypot(x - rng.random(), y - rng.random()) * spread
@@ -154,7 +154,9 @@ def _landscape(rng: random.Random) -> Image.Image:
         ridge = np.cumsum(_array(rng).normal(0, rng.uniform(0.5, 2), SIDE))
         height = SIDE * rng.uniform(0.2, 0.5) + ridge + layer * SIDE * 0.12
         mask = rows > height[None, :]
-        values[mask] = (np.array(_rgb(rng), float) * rng.uniform(0.3, 0.8) + 60 * _clouds(rng))[mask]
+        values[mask] = (np.array(_rgb(rng), float) * rng.uniform(0.3, 0.8) + 60 * _clouds(rng))[
+            mask
+        ]
     return _image(values + _array(rng).normal(0, 6, values.shape))
 
 
@@ -166,7 +168,9 @@ def _blobs(rng: random.Random) -> Image.Image:
         x, y, r = rng.randrange(SIDE), rng.randrange(SIDE), rng.randint(6, 50)
         pen.ellipse((x - r, y - r * rng.uniform(0.4, 1.5), x + r, y + r), fill=_rgb(rng))
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(3, 10)))
-    return _image(np.asarray(image, float) + _array(rng).normal(0, rng.uniform(2, 12), (SIDE, SIDE, 1)))
+    return _image(
+        np.asarray(image, float) + _array(rng).normal(0, rng.uniform(2, 12), (SIDE, SIDE, 1))
+    )
 
 
 def _portrait(rng: random.Random) -> Image.Image:
@@ -191,8 +195,10 @@ def _collage(rng: random.Random) -> Image.Image:
     for _ in range(rng.randint(3, 9)):
         patch = rng.choice((_texture, _gradient, _landscape, _scene))(rng)
         width, height = rng.randint(20, 90), rng.randint(20, 90)
-        patch = patch.resize((SIDE, SIDE)).crop((0, 0, width, height)).rotate(
-            rng.uniform(-20, 20) * rng.randint(0, 1)
+        patch = (
+            patch.resize((SIDE, SIDE))
+            .crop((0, 0, width, height))
+            .rotate(rng.uniform(-20, 20) * rng.randint(0, 1))
         )
         image.paste(patch, (rng.randint(-20, SIDE - 20), rng.randint(-20, SIDE - 20)))
     return image
@@ -209,8 +215,10 @@ def _scene(rng: random.Random) -> Image.Image:
 
 def _blurred_crop(rng: random.Random) -> Image.Image:
     """Part of a scene, much enlarged and blurred or turned: nothing is whole."""
-    image = rng.choice((_scene, _collage))(rng).resize((SIDE * 4, SIDE * 4)).rotate(
-        rng.uniform(20, 70), expand=True
+    image = (
+        rng.choice((_scene, _collage))(rng)
+        .resize((SIDE * 4, SIDE * 4))
+        .rotate(rng.uniform(20, 70), expand=True)
     )
     x, y = rng.randint(SIDE, SIDE * 3), rng.randint(SIDE, SIDE * 3)
     crop = image.crop((x, y, x + SIDE, y + SIDE)).filter(
@@ -220,7 +228,9 @@ def _blurred_crop(rng: random.Random) -> Image.Image:
 
 
 def _plot(rng: random.Random) -> Image.Image:
-    image = Image.new("RGB", (SIDE, SIDE), rng.choice(((255, 255, 255), (245, 245, 245), (20, 20, 30))))
+    image = Image.new(
+        "RGB", (SIDE, SIDE), rng.choice(((255, 255, 255), (245, 245, 245), (20, 20, 30)))
+    )
     pen = ImageDraw.Draw(image)
     ink = (0, 0, 0) if sum(image.getpixel((0, 0))) > 300 else (230, 230, 230)  # pyright: ignore
     pen.line([(14, 8), (14, 114), (122, 114)], fill=ink, width=rng.randint(1, 2))
@@ -280,7 +290,9 @@ def _clutter(rng: random.Random) -> Image.Image:
             case 2:
                 pen.polygon([(x, y), (x + w, y + h // 3), (x + w // 3, y + h)], fill=_rgb(rng))
             case _:
-                pen.line([(x, y), (rng.randrange(SIDE), rng.randrange(SIDE))], fill=_rgb(rng), width=3)
+                pen.line(
+                    [(x, y), (rng.randrange(SIDE), rng.randrange(SIDE))], fill=_rgb(rng), width=3
+                )
     return image
 
 
@@ -329,7 +341,7 @@ def _tiles(rng: random.Random) -> Image.Image:
 
 
 def _fractal(rng: random.Random) -> Image.Image:
-    y, x = np.mgrid[-1.4:1.4:SIDE * 1j, -1.4:1.4:SIDE * 1j]
+    y, x = np.mgrid[-1.4 : 1.4 : SIDE * 1j, -1.4 : 1.4 : SIDE * 1j]
     z, seed = x + 1j * y, complex(rng.uniform(-0.9, 0.3), rng.uniform(0.2, 0.8))
     steps = np.zeros(z.shape)
     for _ in range(30):

@@ -21,7 +21,9 @@ class Wordings:
 
 
 def _wordings(trained: str, held_out: str) -> Wordings:
-    return Wordings(*(tuple(line.strip() for line in text.split(";")) for text in (trained, held_out)))
+    return Wordings(
+        *(tuple(line.strip() for line in text.split(";")) for text in (trained, held_out))
+    )
 
 
 CAPTION: Final = _wordings(

@@ -83,10 +83,12 @@ def _opened(path: Path, name: str, most_megapixels: int) -> tuple[Image.Image, s
     warnings.simplefilter("ignore")
     try:
         with Image.open(path, formats=FORMATS) as image:
-            facts = _facts(image, name)
+            size = image.size
             # A JPEG is decoded at a fraction of its size, which is all that is needed.
             image.draft("RGB", (READ_SIDE, READ_SIDE))
             _check_size(image.size, name, most_megapixels)
+            # Only now: for some formats even metadata is decoded with the pixels.
+            facts = _facts(image, size, name)
             return _clean(image), facts
     except UnidentifiedImageError as error:
         raise ToolFailed(_no_picture(path, name)) from error
@@ -124,8 +126,8 @@ def _clean(image: Image.Image) -> Image.Image:
     return clean
 
 
-def _facts(image: Image.Image, name: str) -> str:
-    width, height = image.size
+def _facts(image: Image.Image, size: tuple[int, int], name: str) -> str:
+    width, height = size
     exif = image.getexif()
     if exif.get(ORIENTATION, 1) in (5, 6, 7, 8):
         width, height = height, width

@@ -25,8 +25,10 @@ class Seer:
         try:
             import torch
             from transformers import AutoModelForImageTextToText
+            from transformers.utils.logging import disable_progress_bar
         except ImportError as error:
             raise ToolFailed("look needs more packages: pip install 'llmos[look]'") from error
+        disable_progress_bar()
         self._processor: Any = _processor(checkpoint)
         model: Any = AutoModelForImageTextToText.from_pretrained(
             checkpoint, dtype="auto", use_safetensors=True
