@@ -27,7 +27,16 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from media_training.figures import KINDS
 from media_training.look_model import (
-    ANSWER, EOS, NUM_PATCHES, PAD, PATCH, UNK, WIDTH, new_model, new_tokenizer, save,
+    ANSWER,
+    EOS,
+    NUM_PATCHES,
+    PAD,
+    PATCH,
+    UNK,
+    WIDTH,
+    new_model,
+    new_tokenizer,
+    save,
 )  # fmt: skip
 from media_training.odd_pictures import odd_pictures, small, written
 from media_training.questions import Asker, Question

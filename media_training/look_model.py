@@ -53,11 +53,19 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGenerati
         max_position_embeddings=512, tie_word_embeddings=True,
         pad_token_id=PAD, bos_token_id=EOS, eos_token_id=EOS,
     )  # fmt: skip
-    config = LlavaConfig(
-        vision_config=vision, text_config=text, image_token_id=IMAGE, vision_feature_layer=-1,
-        vision_feature_select_strategy="default", image_seq_length=NUM_PATCHES,
-        tie_word_embeddings=True, pad_token_id=PAD, eos_token_id=EOS,
-    )  # fmt: skip
+    config = LlavaConfig.from_dict(
+        {
+            "vision_config": vision.to_dict(),
+            "text_config": text.to_dict(),
+            "image_token_id": IMAGE,
+            "image_seq_length": NUM_PATCHES,
+            "vision_feature_layer": -1,
+            "vision_feature_select_strategy": "default",
+            "tie_word_embeddings": True,
+            "pad_token_id": PAD,
+            "eos_token_id": EOS,
+        }
+    )
     return LlavaForConditionalGeneration(config)
 
 

@@ -177,7 +177,7 @@ class Asker:
             return self.count(scene)
         answer = ZONE_ANSWERS[scene.zone]
         if scene.relation is not None:
-            first, second = scene.things
+            first, second = scene.things[0], scene.things[1]
             answer = f"{scene.relation} the {second.kind}"
             if thing is second:
                 answer = f"{TURNED[scene.relation]} the {first.kind}"

@@ -42,7 +42,8 @@ COUNT: Final = _wordings(
     """how many {kinds} are there; how many {kinds} do you see; count the {kinds};
     what is the number of {kinds}; how many {kinds} are in the picture; number of {kinds};
     tell me how many {kinds} there are; how many {kinds} does it show; how many {kinds};
-    how many {kinds} are shown here; how many {kinds} can be seen; count how many {kinds} there are""",
+    how many {kinds} are shown here; how many {kinds} can be seen;
+    count how many {kinds} there are""",
     """how many {kinds} can you find; what number of {kinds} is shown;
     how many {kinds} does the image contain; please count the {kinds} in this picture""",
 )
@@ -80,12 +81,14 @@ KIND: Final = _wordings(
 )
 AT_PLACE: Final = _wordings(
     """what is {place}; what is there {place}; which thing is {place}; what do you see {place};
-    what object is {place}; which object is {place}; what is shown {place}; name the thing {place}""",
+    what object is {place}; which object is {place}; what is shown {place};
+    name the thing {place}""",
     "what can you find {place}; which thing can be seen {place}; tell me what is {place}",
 )
 POSITION: Final = _wordings(
     """where is the {kind}; in which part of the picture is the {kind};
-    where in the picture is the {kind}; what is the position of the {kind}; where is the {kind} drawn;
+    where in the picture is the {kind}; what is the position of the {kind};
+    where is the {kind} drawn;
     at which place is the {kind}; tell me where the {kind} is; in what part is the {kind}""",
     "where can i find the {kind}; where do you see the {kind}; in which place is the {kind} shown",
 )
@@ -115,7 +118,8 @@ HAS_BACKGROUND: Final = _wordings(
 RELATION: Final = _wordings(
     """is the {kind} {relation} the {other}; can you see the {kind} {relation} the {other};
     do you see the {kind} {relation} the {other}; is there a {kind} {relation} the {other}""",
-    "does the {kind} stand {relation} the {other}; is it true that the {kind} is {relation} the {other}",
+    """does the {kind} stand {relation} the {other};
+    is it true that the {kind} is {relation} the {other}""",
 )
 WHICH_HIGHER: Final = _wordings(
     "which is higher; which thing is higher; which one is higher; what is higher; which is on top",
@@ -163,8 +167,9 @@ BEYOND: Final = _wordings(
 UNKNOWN_THINGS: Final = Wordings(
     tuple(
         """dog horse bird table chair man woman child person phone computer guitar pizza apple
-        bicycle train bus elephant lion bottle lamp window door bridge mountain river road shoe hat
-        sofa bed clock book cup spoon knife fork ship-wheel robot truck plane rocket dragon""".split()
+        bicycle train bus elephant lion bottle lamp window door bridge mountain river road shoe
+        hat sofa bed clock book cup spoon knife fork ship-wheel robot truck plane rocket
+        dragon""".split()
     ),
     tuple("zebra violin sandwich helicopter giraffe umbrella castle keyboard turtle pear".split()),
 )

@@ -54,10 +54,14 @@ def llava(folder: Path) -> None:
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
         image_size=32, patch_size=8,
     )  # fmt: skip
-    config = LlavaConfig(
-        vision_config=vision, text_config=LlamaConfig(vocab_size=len(tokenizer), **LLAMA),
-        image_token_id=len(WORDS), vision_feature_layer=-1,
-    )  # fmt: skip
+    config = LlavaConfig.from_dict(
+        {
+            "vision_config": vision.to_dict(),
+            "text_config": LlamaConfig(vocab_size=len(tokenizer), **LLAMA).to_dict(),
+            "image_token_id": len(WORDS),
+            "vision_feature_layer": -1,
+        }
+    )
     size = {"height": 32, "width": 32}
     pictures = CLIPImageProcessorPil(size=size, crop_size=size)
     processor = LlavaProcessor(
@@ -86,7 +90,8 @@ def smolvlm(folder: Path) -> None:
             "num_attention_heads": 2, "image_size": 32, "patch_size": 8,
         },
         text_config=LlamaConfig(vocab_size=len(tokenizer), **LLAMA),
-        image_token_id=len(WORDS), scale_factor=2, pad_token_id=0,
+        image_token_id=len(WORDS),
+        scale_factor=2,
     )  # fmt: skip
     pictures = Idefics3ImageProcessorPil(
         size={"longest_edge": 64}, max_image_size={"longest_edge": 32}

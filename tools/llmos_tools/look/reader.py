@@ -49,9 +49,11 @@ class Reader:
 
     def __init__(self, checkpoint: str, report: Callable[[str], None]) -> None:
         try:
-            import PIL.Image  # noqa: F401
+            from PIL import Image
         except ImportError as error:
             raise ToolFailed("pictures need Pillow: pip install 'llmos[look]'") from error
+        Image.MAX_IMAGE_PIXELS = None  # they are counted by the header, before decoding
+        warnings.simplefilter("ignore")
         _, most = resource.getrlimit(resource.RLIMIT_AS)
         limit = MOST_MEMORY if most == resource.RLIM_INFINITY else min(MOST_MEMORY, most)
         resource.setrlimit(resource.RLIMIT_AS, (limit, most))
@@ -79,8 +81,6 @@ def _opened(path: Path, name: str, most_megapixels: int) -> tuple[Image.Image, s
     """
     from PIL import Image, UnidentifiedImageError
 
-    Image.MAX_IMAGE_PIXELS = None  # counted below, by the header
-    warnings.simplefilter("ignore")
     try:
         with Image.open(path, formats=FORMATS) as image:
             size = image.size
@@ -127,13 +127,15 @@ def _clean(image: Image.Image) -> Image.Image:
 
 
 def _facts(image: Image.Image, size: tuple[int, int], name: str) -> str:
+    from PIL import Image
+
     width, height = size
     exif = image.getexif()
     if exif.get(ORIENTATION, 1) in (5, 6, 7, 8):
         width, height = height, width
     kind = image.format or "picture"
     by_name, _ = mimetypes.guess_type(name)
-    wrong = by_name != image.get_format_mimetype() and by_name is not None
+    wrong = by_name is not None and by_name != Image.MIME.get(kind)
     facts = [f"{kind}{f', though named {Path(name).suffix}' if wrong else ''}"]
     facts.append(f"{width} x {height} pixels")
     if getattr(image, "is_animated", False):
@@ -178,7 +180,7 @@ def text_of(image: Image.Image) -> tuple[str, str]:
     except ImportError:
         return "", "text is not read without pytesseract: pip install 'llmos[look]'"
     try:
-        found = pytesseract.image_to_data(
+        found: Any = pytesseract.image_to_data(
             _enlarged(image), timeout=TESSERACT_S, output_type=pytesseract.Output.DICT
         )
     except pytesseract.TesseractNotFoundError:
