@@ -173,11 +173,11 @@ class Asker:
 
     def position(self, scene: Scene) -> Question:
         thing = self._present(scene)
-        if not _is_alone(thing, scene) or (len(scene.things) > 1 and scene.relation is None):
+        if not _is_alone(thing, scene) or scene.layout in ("several", "row"):
             return self.count(scene)
         answer = ZONE_ANSWERS[scene.zone]
         if scene.relation is not None:
-            first, second = scene.things[0], scene.things[1]
+            first, second = scene.things
             answer = f"{scene.relation} the {second.kind}"
             if thing is second:
                 answer = f"{TURNED[scene.relation]} the {first.kind}"

@@ -11,7 +11,7 @@ from transformers import LlavaForConditionalGeneration
 
 from media_training.figures import KINDS
 from media_training.look import PATCH_COLOURS, PATCH_KINDS, Packed, pack, patches_of, pixels_of
-from media_training.look_model import NUM_PATCHES, new_model, new_processor, new_tokenizer, save
+from media_training.look_model import NUM_PATCHES, WIDTH, new_model, new_processor, new_tokenizer, save
 from media_training.questions import Question
 from media_training.scenes import Scene, Thing, render
 
@@ -60,7 +60,7 @@ class NothingReplaced(random.Random):
 def hidden(model: LlavaForConditionalGeneration, packed: Packed) -> torch.Tensor:
     """Return the hidden states of the questions after patches of noise."""
     torch.manual_seed(1)
-    patches = torch.randn(1, NUM_PATCHES, model.config.text_config.hidden_size)
+    patches = torch.randn(1, NUM_PATCHES, WIDTH)
     with torch.inference_mode():
         words = model.get_input_embeddings()(packed.tokens)
         output = model.model.language_model(
