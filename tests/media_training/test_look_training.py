@@ -11,7 +11,14 @@ from transformers import LlavaForConditionalGeneration
 
 from media_training.figures import KINDS
 from media_training.look import PATCH_COLOURS, PATCH_KINDS, Packed, pack, patches_of, pixels_of
-from media_training.look_model import NUM_PATCHES, WIDTH, new_model, new_processor, new_tokenizer, save
+from media_training.look_model import (
+    NUM_PATCHES,
+    WIDTH,
+    new_model,
+    new_processor,
+    new_tokenizer,
+    save,
+)
 from media_training.questions import Question
 from media_training.scenes import Scene, Thing, render
 
