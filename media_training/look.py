@@ -47,7 +47,9 @@ QUESTIONS: Final = 8
 POOL: Final = 1500
 ODD_SHARE: Final = 0.16
 WRITTEN_SHARE: Final = 0.06
-UNKNOWN_WORDS: Final = 0.06
+UNKNOWN_WORDS: Final = 0.05
+# How often a question begins with words that are not known, as in "would you kindly say".
+POLITE: Final = 0.2
 SAVED_EVERY_S: Final = 120
 LOGGED_EVERY_S: Final = 20
 IGNORED: Final = -100
@@ -220,7 +222,9 @@ def _encoded(
     question: Question, tokenizer: PreTrainedTokenizerFast, rng: random.Random
 ) -> tuple[list[int], int]:
     asked: list[int] = tokenizer.encode(question.text, add_special_tokens=False)
-    asked = [UNK if rng.random() < UNKNOWN_WORDS / 2 else token for token in asked]
+    asked = [UNK if rng.random() < UNKNOWN_WORDS else token for token in asked]
+    if rng.random() < POLITE:
+        asked = [UNK] * rng.randint(1, 3) + asked
     answer: list[int] = tokenizer.encode(question.answer, add_special_tokens=False)
     return [*asked, ANSWER, *answer, EOS], len(asked) + 1
 

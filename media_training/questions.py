@@ -83,8 +83,11 @@ def description(scene: Scene) -> str:
     first = scene.things[0]
     named = f"{first.colour} {first.kind}"
     if scene.relation is not None:
-        second = scene.things[1]
-        text = f"{a(named)} {scene.relation} {a(f'{second.colour} {second.kind}')}"
+        other = f"{scene.things[1].colour} {scene.things[1].kind}"
+        # Which of two is the first cannot be seen: the left one is named first.
+        text = f"{a(named)} {scene.relation} {a(other)}"
+        if scene.relation == "right of":
+            text = f"{a(other)} left of {a(named)}"
     elif scene.layout == "one":
         size = "" if scene.size_name == "medium" else f"{scene.size_name} "
         place = "" if scene.zone == "middle" else f" {ZONE_ANSWERS[scene.zone]}"

@@ -34,6 +34,8 @@ def answers(questions: list[Question], text: str) -> set[str]:
 
 def test_a_description_says_all_that_a_scene_shows() -> None:
     assert description(PAIR) == "a red house above a blue star in the snow"
+    beside = Scene("white", "two", (HOUSE, STAR), relation="right of")
+    assert description(beside) == "a blue star left of a red house on a white background"
     small = Scene("white", "one", (Thing("tree", "green", 0.24, 0.2, 0.2),), "top left", "small")
     assert description(small) == "a small green tree in the top left corner on a white background"
     row = Scene("sea", "row", (STAR,) * 3)
