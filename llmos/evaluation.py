@@ -24,7 +24,7 @@ from llmos.config import load_settings
 from llmos.model_host import ModelHost
 from llmos.plugins import plugin_tools
 from llmos.shell.progress import console, working
-from llmos.tool_files import described_tools
+from llmos.tool_files import described_tools, read_tool_file
 from llmos_kernel.abi import CallContext, Driver
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.engine.base import Engine
@@ -55,8 +55,11 @@ class Case(BaseModel):
 
 @dataclass(slots=True)
 class Verdict:
+    """How one case went; `is_offered`: the tools that it expects were among those offered."""
+
     case: Case
     is_correct: bool
+    is_offered: bool
     got: list[Any]
     duration_s: float
 
@@ -155,18 +158,21 @@ def read_cases(path: Path) -> list[Case]:
     return cases
 
 
-def run_evaluation(path: Path, flags: dict[str, Any], *, as_json: bool) -> None:
-    """Run a file and print its figures.
+def run_evaluation(
+    path: Path, flags: dict[str, Any], *, more_tools: Path | None, as_json: bool
+) -> None:
+    """Run a file and print its figures; the tools in `more_tools` stand beside the installed ones.
 
     Raises:
         ConfigError: the file or the settings are wrong.
         ModelError: the model cannot be loaded.
     """
     cases = read_cases(path)
+    more = read_tool_file(more_tools) if more_tools else []
     settings = load_settings(**flags)
     with working("Loading the model"):
         renderer, engine = load_model(settings)
-    drivers = plugin_tools(settings, ModelHost(settings.models), console.print)
+    drivers = plugin_tools(settings, ModelHost(settings.models), console.print, more)
     limits, choice = limits_of(settings), tool_choice_of(settings)
     try:
         verdicts = asyncio.run(_evaluate(cases, renderer, engine, drivers, limits, choice))
@@ -218,7 +224,9 @@ async def _run_case(kernel: Kernel, judge: Judge, case: Case) -> Verdict:
             is_correct, got = await _run_request(kernel, process, judge, case, steps_s)
     except ModelError as error:
         is_correct, got = False, [str(error)]
-    return Verdict(case, is_correct, got, sum(steps_s))
+    expected = {call["name"] for call in case.expect if "name" in call}
+    is_offered = process.tools is None or expected <= process.tools
+    return Verdict(case, is_correct, is_offered, got, sum(steps_s))
 
 
 async def _timed_step(kernel: Kernel, process: Process, steps_s: list[float]) -> Step:
@@ -296,6 +304,7 @@ def summarize(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "cases": len(verdicts),
         "correct": correct,
         "accuracy": round(correct / len(verdicts), 4),
+        "not_offered": [verdict.case.id for verdict in verdicts if not verdict.is_offered],
         "by_tag": {tag: _share(values) for tag, values in sorted(by_tag.items())},
         "by_tool": {tool: _share(values) for tool, values in sorted(by_tool.items())},
         "ms_per_case": {
@@ -325,5 +334,7 @@ def _print_figures(figures: dict[str, Any]) -> None:
     for tool, share in figures["by_tool"].items():
         print(f"{tool:20} {share['correct']:4} of {share['cases']:4}  {share['accuracy']:.1%}")
     print(f"{'all':20} {figures['correct']:4} of {figures['cases']:4}  {figures['accuracy']:.1%}")
+    if figures["not_offered"]:
+        print(f"their tool was not among those offered: {', '.join(figures['not_offered'])}")
     times = figures["ms_per_case"]
     print(f"ms a case: median {times['p50']}, 95th percentile {times['p95']}")
