@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmos_kernel.abi import ToolSpec
+from llmos_kernel.abi import JsonObject, ToolSpec
 from llmos_kernel.tool_choice import ToolChoice, ranked
 
 NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -57,7 +57,10 @@ def test_words_that_every_request_holds_choose_no_tool() -> None:
 
 
 def test_the_words_of_its_arguments_find_a_tool_behind_those_named_for_them() -> None:
-    takes = {"type": "object", "properties": {"harbour": {"description": "where the ship lies"}}}
+    takes: JsonObject = {
+        "type": "object",
+        "properties": {"harbour": {"description": "where the ship lies"}},
+    }
     berths = ToolSpec("reserve", "Book a place.", takes)
     assert ranked([*TOOLS, berths], "a place for my ship")[0] == "reserve"
     named = spec("find_ship", "Say where one is.")
