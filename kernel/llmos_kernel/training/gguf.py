@@ -42,14 +42,15 @@ def write_gguf(folder: Path, dtype: str, target: Path) -> Path:
         OSError: the folder is not a checkpoint, or the target cannot be written.
         ValueError: the model or its tokenizer is of another kind.
     """
-    config = Qwen3Config.from_pretrained(folder)
-    if config.model_type != "qwen3":
-        raise ValueError(f"expected a model of type 'qwen3', not {config.model_type!r}")
+    kind = json.loads((folder / "config.json").read_text())["model_type"]
+    if kind != "qwen3":
+        raise ValueError(f"expected a model of type 'qwen3', not {kind!r}")
+    config = Qwen3Config.from_pretrained(folder).to_dict()
     target.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(target, "qwen3")
     _add_shape(writer, config)
     _add_tokenizer(writer, folder, config)
-    _add_tensors(writer, folder, config.num_hidden_layers, dtype)
+    _add_tensors(writer, folder, config["num_hidden_layers"], dtype)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -57,35 +58,35 @@ def write_gguf(folder: Path, dtype: str, target: Path) -> Path:
     return target
 
 
-def _add_shape(writer: gguf.GGUFWriter, config: Qwen3Config) -> None:
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_vocab_size(config.vocab_size)
+def _add_shape(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    writer.add_vocab_size(config["vocab_size"])
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, config: Qwen3Config) -> None:
+def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, config: dict[str, Any]) -> None:
     path = folder / "tokenizer.json"
     if not path.is_file():
         writer.add_tokenizer_model("none")
         return
     state: dict[str, Any] = json.loads(path.read_text())
     _check_split(state)
-    tokens, types = _entries(state, config.vocab_size)
+    tokens, types = _entries(state, config["vocab_size"])
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(PRE_TOKENIZER)
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges([" ".join(merge) for merge in state["model"]["merges"]])
-    writer.add_eos_token_id(config.eos_token_id)
-    writer.add_pad_token_id(config.pad_token_id)
+    writer.add_eos_token_id(config["eos_token_id"])
+    writer.add_pad_token_id(config["pad_token_id"])
     writer.add_add_bos_token(False)
     template = folder / "chat_template.jinja"
     if template.is_file():
@@ -131,11 +132,10 @@ def _add_tensors(writer: gguf.GGUFWriter, folder: Path, num_layers: int, dtype: 
         # llama.cpp keeps norms in float32 in every file.
         if dtype == "bfloat16" and values.ndim > 1:
             kind = gguf.GGMLQuantizationType.BF16
-        writer.add_tensor(
-            names.get_name(name, try_suffixes=(".weight",)),
-            gguf.quants.quantize(values, kind),
-            raw_dtype=kind,
-        )
+        target = names.get_name(name, try_suffixes=(".weight",))
+        if target is None:
+            raise ValueError(f"GGUF has no place for the tensor {name!r} of a Qwen3 model")
+        writer.add_tensor(target, gguf.quants.quantize(values, kind), raw_dtype=kind)
 
 
 if __name__ == "__main__":
