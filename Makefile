@@ -38,7 +38,7 @@ train: $(VENV)/installed-dev
 	nice -n 19 $(BIN)/torchrun --nproc-per-node 2 -m llmos_kernel.training.recipe \
 	    --data $(DATA) --out $(RUN_FOLDER) --steps $(STEPS)
 
-# ONLY names one part: serving, decode, state, grammar, growth, traps, memory or tools.
+# ONLY names one part: serving, decode, state, grammar, growth, traps, memory, tools, media or calls.
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks $(ONLY)
 

@@ -63,6 +63,12 @@ class Verdict:
     got: list[Any]
     duration_s: float
 
+    @property
+    def has_right_tools(self) -> bool:
+        """Whether the tools called are those expected, in order, whatever the arguments."""
+        called = [step["name"] for step in self.got if isinstance(step, dict) and "name" in step]
+        return called == [each["name"] for each in self.case.expect if "name" in each]
+
 
 @dataclass(slots=True)
 class Judge:
@@ -291,19 +297,16 @@ def _shown(trap: Any) -> dict[str, Any]:
 
 def summarize(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """Return the figures of a run, in the form that `--json` prints."""
-    correct = sum(verdict.is_correct for verdict in verdicts)
-    by_tag: dict[str, list[bool]] = defaultdict(list)
-    by_tool: dict[str, list[bool]] = defaultdict(list)
+    by_tag: dict[str, list[Verdict]] = defaultdict(list)
+    by_tool: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
         for tag in verdict.case.tags:
-            by_tag[tag].append(verdict.is_correct)
+            by_tag[tag].append(verdict)
         names = [e["name"] for e in verdict.case.expect if "name" in e]
-        by_tool[names[0] if names else "none"].append(verdict.is_correct)
+        by_tool[names[0] if names else "none"].append(verdict)
     times_ms = sorted(1000 * verdict.duration_s for verdict in verdicts)
     return {
-        "cases": len(verdicts),
-        "correct": correct,
-        "accuracy": round(correct / len(verdicts), 4),
+        **_share(verdicts),
         "not_offered": [verdict.case.id for verdict in verdicts if not verdict.is_offered],
         "by_tag": {tag: _share(values) for tag, values in sorted(by_tag.items())},
         "by_tool": {tool: _share(values) for tool, values in sorted(by_tool.items())},
@@ -319,11 +322,13 @@ def summarize(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     }
 
 
-def _share(values: Sequence[bool]) -> dict[str, Any]:
+def _share(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    correct = sum(verdict.is_correct for verdict in verdicts)
     return {
-        "cases": len(values),
-        "correct": sum(values),
-        "accuracy": round(sum(values) / len(values), 4),
+        "cases": len(verdicts),
+        "correct": correct,
+        "accuracy": round(correct / len(verdicts), 4),
+        "right_tools": sum(verdict.has_right_tools for verdict in verdicts),
     }
 
 
