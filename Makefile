@@ -9,7 +9,7 @@ STEPS ?= 6000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: run test lint evaluate train bench doctor clean
+.PHONY: run test lint evaluate evaluate-media train bench doctor clean
 
 run: $(VENV)/installed $(VENV)/system-packages
 ifdef TASK
@@ -32,6 +32,11 @@ lint: $(VENV)/installed-dev
 evaluate: $(VENV)/installed
 	for set in core core_2 core_3 unseen dialogues dialogues_2; do \
 	    echo $$set; $(BIN)/llmos eval tests/evaluation/$$set.jsonl || exit; done
+
+# The models of draw, listen and look, on what their training never saw; sheets in docs/media.
+evaluate-media: $(VENV)/installed-dev $(VENV)/system-packages
+	for tool in draw listen look; do echo $$tool; \
+	    $(BIN)/python -m media_training.evaluate_$$tool || exit; done
 
 # Two processes with one compute thread each: faster than one with two.
 train: $(VENV)/installed-dev
