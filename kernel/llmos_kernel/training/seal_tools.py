@@ -4,7 +4,9 @@
     llmos eval runs/seal_tools.jsonl --json
 
 Every function that the half calls is kept out of training too. Requests in which one call takes
-another's result are left out: an evaluation gives each call the result `done`. Knows no model.
+another's result are left out: an evaluation gives each call the result `done`. The half writes
+numbers and truth as strings; here they are of the types in the schema, and requests whose
+calls then still do not fit it, so that no valid call is right, are left out. Knows no model.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ import argparse
 import gzip
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+from jsonschema import Draft202012Validator
 
 TABLE_SIZES = (1, 2, 4, 8)
 NESTED = "API_call_"
+
+Row: TypeAlias = dict[str, Any]
 
 
 def main() -> None:
@@ -32,14 +38,14 @@ def main() -> None:
     print(f"{len(lines)} cases in {arguments.out}")
 
 
-def cases(data: Path, *, seed: int = 1) -> Iterator[dict[str, Any]]:
+def cases(data: Path, *, seed: int = 1) -> Iterator[Row]:
     """Yield a case for each request, in a table of its functions and others; the seed fixes it.
 
     A table of 1, 2, 4 or 8 tools, in turn, and of more where the request calls more.
     """
     rng = random.Random(seed)
     functions = {row["name"]: row for row in read_json_lines(data / "sealtools_tools.jsonl.gz")}
-    for number, row in enumerate(_requests(data)):
+    for number, row in enumerate(_requests(data, functions)):
         names = list(dict.fromkeys(call["name"] for call in row["calls"]))
         others = rng.sample([name for name in functions if name not in names], max(TABLE_SIZES))
         names += others[: max(0, TABLE_SIZES[number % len(TABLE_SIZES)] - len(names))]
@@ -60,13 +66,39 @@ def called_functions(data: Path) -> frozenset[str]:
     return frozenset(call["name"] for row in rows for call in row["calls"])
 
 
-def _requests(data: Path) -> Iterator[dict[str, Any]]:
+def _requests(data: Path, functions: Mapping[str, Row]) -> Iterator[Row]:
     for row in read_json_lines(data / "sealtools_dev.jsonl.gz"):
         if NESTED not in json.dumps(row["calls"]):
-            yield row
+            schemas = [functions[call["name"]]["parameters"] for call in row["calls"]]
+            calls = [
+                _typed(call, schema) for call, schema in zip(row["calls"], schemas, strict=True)
+            ]
+            pairs = zip(calls, schemas, strict=True)
+            if all(Draft202012Validator(s).is_valid(c["arguments"]) for c, s in pairs):
+                yield {**row, "calls": calls}
 
 
-def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+def _typed(call: Row, schema: Row) -> Row:
+    """Return a call with the numbers and truth that its schema asks for in place of strings."""
+    properties = schema["properties"]
+    arguments = {
+        name: _read(value, properties.get(name, {}).get("type"))
+        for name, value in call["arguments"].items()
+    }
+    return {**call, "arguments": arguments}
+
+
+def _read(value: Any, kind: str | None) -> Any:
+    """Read a string as JSON where its argument is no text; what cannot be read stays a string."""
+    if not isinstance(value, str) or kind not in ("integer", "number", "boolean"):
+        return value
+    try:
+        return json.loads(value.lower())
+    except ValueError:
+        return value
+
+
+def read_json_lines(path: Path) -> Iterator[Row]:
     """Yield the objects of a gzipped JSON-lines file."""
     with gzip.open(path, "rt") as lines:
         yield from map(json.loads, lines)
