@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmos_kernel.abi import JsonObject, Message, Role, ToolCall, ToolSpec
+from llmos_kernel.dialects.codecs.codec import is_name
 from llmos_kernel.tool_choice import USUAL_TOOLS
 from llmos_kernel.training.catalogue import Catalogue, specs_of
 from llmos_kernel.training.everyday_slots import EverydaySlots
@@ -107,7 +108,7 @@ class DialogueMaker:
         self._others = [
             ToolSpec(**row)
             for row in read_json_lines(data / "sealtools_tools.jsonl.gz")
-            if row["name"] not in measured
+            if row["name"] not in measured and is_name(row["name"])
         ]
         sentences = _sentences(data)
         words = sorted({w for s in sentences for w in re.findall(r"[A-Za-z][a-z']{2,}", s)})
