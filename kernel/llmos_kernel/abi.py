@@ -129,6 +129,10 @@ def _no_blob(handle: str) -> str:
     raise ToolFailed(f"there is no {handle!r}: no output of this process was cut")
 
 
+def _unheard(line: str) -> None:
+    """Drop a line that nobody would see."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
     """What a tool may know of the process that calls it.
@@ -136,7 +140,8 @@ class CallContext:
     `workspace` and `home`, which holds all state, are absolute folders. `asked_at` is the Unix time
     at which the call was journalled, the same when it runs again after a crash. `label` is that of
     all that the process has read so far; `user_messages` are what its user has told it.
-    `read_blob` returns, in any thread, the whole of an output that this process was shown the head
+    `report` takes, in any thread, a line on how far the call is ("step 3 of 20"), which people see
+    and no journal keeps. `read_blob` returns, in any thread, the whole of an output that this process was shown the head
     of, by the handle that it was shown (`blob:3f2a41b0c9de`); it raises ToolFailed for any other.
     """
 
@@ -147,6 +152,7 @@ class CallContext:
     asked_at: float = field(default_factory=time.time)
     label: Label = Label.UNTRUSTED
     user_messages: tuple[str, ...] = ()
+    report: Callable[[str], None] = field(default=_unheard, repr=False, compare=False)
 
     def label_of(self, text: str) -> Label:
         """Return the label of a text that the process wrote itself.
