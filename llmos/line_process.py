@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 TAIL_BYTES = 4096
+EXIT_LIMIT_S = 2.0
 
 
 class ProcessEnded(Exception):
@@ -107,18 +108,13 @@ class LineProcess:
         except asyncio.LimitOverrunError as error:
             raise LineTooLong(f"its reply is longer than {self._limit:,} bytes") from error
         except asyncio.IncompleteReadError as error:
-            # It may have closed its output and live on.
-            self.kill()
-            raise ProcessEnded(await self._reaped()) from error
+            raise ProcessEnded(await self._exited(EXIT_LIMIT_S)) from error
 
     async def finish(self, limit_s: float) -> None:
         """Close its input, give it so long to end by itself, and end it."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                await self._process.wait()
-        await self.end()
+        await self._exited(limit_s)
 
     def kill(self) -> None:
         """End the child and its children at once, whatever they are doing."""
@@ -130,13 +126,17 @@ class LineProcess:
     async def end(self) -> None:
         """Kill the child and wait until the system has let go of it."""
         self.kill()
-        await self._reaped()
-
-    async def _reaped(self) -> int:
-        status = await self._process.wait()
+        await self._process.wait()
         if self._listening is not None:
             await self._listening
-        return status
+
+    async def _exited(self, limit_s: float) -> int:
+        """Return its exit status, once it has ended by itself or was killed at the limit."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._process.wait()
+        await self.end()
+        return await self._process.wait()
 
     async def _keep_tail(self, stream: asyncio.StreamReader) -> None:
         while chunk := await stream.read(TAIL_BYTES):
