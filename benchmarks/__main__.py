@@ -9,7 +9,7 @@ import sys
 
 from benchmarks.llama_cpp import IS_INSTALLED
 
-PARTS = ("serving", "decode", "state", "grammar", "growth", "traps", "memory", "tools")
+PARTS = ("serving", "decode", "state", "grammar", "growth", "traps", "memory", "tools", "media")
 
 
 def main() -> None:

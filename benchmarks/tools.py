@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.method import Comparison, environment, measure_rounds, save
 from llmos.config import load_settings
+from llmos.model_host import ModelHost
 from llmos.plugins import plugin_tools
 from llmos_kernel.abi import CallContext, Driver, JsonObject, Label, ToolSpec
 
@@ -87,7 +88,7 @@ def workspace() -> Generator[Path]:
 def drivers() -> dict[str, Driver]:
     """Return the installed tools by name, the browser allowed to read this machine."""
     settings = load_settings(browser={"allow_hosts": ["127.0.0.1"]})
-    found = plugin_tools(settings, print)
+    found = plugin_tools(settings, ModelHost(settings.models), print)
     return {owned.driver.spec.name: owned.driver for owned in found}
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from llmos.config import EMBEDDED_MODEL, Settings, home_path
 from llmos.control.protocol import control_folder
 from llmos.control.server import ControlServer, Followers
+from llmos.model_host import ModelHost
 from llmos.plugins import plugin_tools
 from llmos_kernel.dialects.renderer import Renderer, detect_dialect
 from llmos_kernel.engine.base import Engine
@@ -25,6 +26,7 @@ from llmos_kernel.errors import LlmosError, ModelError, StateError, UnknownArchi
 from llmos_kernel.journal import Journal, JournalEvent, explained
 from llmos_kernel.kernel import Kernel, Limits, ignore
 from llmos_kernel.policy import Approver, deny_all
+from llmos_kernel.progress import OnProgress
 from llmos_kernel.syscalls import OwnedDriver, SyscallTable
 from llmos_kernel.tool_choice import ToolChoice
 
@@ -49,6 +51,7 @@ class BootOptions:
     approve: Approver = deny_all
     on_event: Callable[[JournalEvent], None] = ignore
     on_text: Callable[[int, str], None] = ignore
+    on_progress: OnProgress = ignore
     report: Callable[[str], None] = ignore
     home: Path = field(default_factory=home_path)
 
@@ -85,7 +88,8 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         options.on_event(event)
         followers.publish(event)
 
-    found = await installed_tools(settings, home=options.home, report=options.report)
+    models = ModelHost(settings.models)
+    found = await installed_tools(settings, models, home=options.home, report=options.report)
     table = SyscallTable([*found, *options.tools])
     renderer, engine = load_model(settings, home=options.home, report=options.report)
     kernel = Kernel(
@@ -101,6 +105,7 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         tool_choice=tool_choice_of(settings, options.tools),
         on_event=tell,
         on_text=options.on_text,
+        on_progress=options.on_progress,
     )
     server = ControlServer(kernel, followers, control_folder(options.home))
     try:
@@ -109,15 +114,17 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
     finally:
         server.stop()
         await kernel.close()
+        await models.close()
         await server.close()
 
 
 async def installed_tools(
-    settings: Settings, *, home: Path, report: Callable[[str], None]
+    settings: Settings, models: ModelHost, *, home: Path, report: Callable[[str], None]
 ) -> list[OwnedDriver]:
     """Return the tools of plugins and of MCP servers, but for the disabled ones.
 
-    `report` gets one line for each plugin, server and tool that is left out.
+    `models` is lent to tools that ask for it; who made it closes it. `report` gets one line for
+    each plugin, server and tool that is left out.
 
     Raises:
         ConfigError: a disabled tool does not exist, or the file of servers is wrong.
@@ -125,7 +132,7 @@ async def installed_tools(
     from llmos.mcp.client import mcp_tools
 
     more = await mcp_tools(settings.mcp, home, report)
-    return await asyncio.to_thread(plugin_tools, settings, report, more)
+    return await asyncio.to_thread(plugin_tools, settings, models, report, more)
 
 
 def record_failed_start(home: Path, task: str, settings: Settings, error: LlmosError) -> None:

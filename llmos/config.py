@@ -33,6 +33,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from llmos.model_host.settings import HostSettings
 from llmos_kernel.errors import ConfigError
 from llmos_kernel.tool_choice import USUAL_TOOLS
 
@@ -128,6 +129,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()  # pyright: ignore[reportCallIssue]
     tools: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
     mcp: McpSettings = McpSettings()  # pyright: ignore[reportCallIssue]
+    models: HostSettings = HostSettings()  # pyright: ignore[reportCallIssue]
 
     @classmethod
     def settings_customise_sources(

@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from llmos.boot import installed_tools, journal_path, load_model
 from llmos.config import home_path, load_settings
+from llmos.model_host import ModelHost
 from llmos_kernel.errors import LlmosError
 from llmos_kernel.journal import Journal
 from llmos_kernel.syscalls import SyscallTable
@@ -76,7 +77,9 @@ def _model() -> str:
 
 
 def _tools(reports: list[str]) -> str:
-    found = asyncio.run(installed_tools(load_settings(), home=home_path(), report=reports.append))
+    settings = load_settings()
+    models = ModelHost(settings.models)
+    found = asyncio.run(installed_tools(settings, models, home=home_path(), report=reports.append))
     return ", ".join(spec.name for spec in SyscallTable(found).specs)
 
 

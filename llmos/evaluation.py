@@ -21,6 +21,7 @@ from rich.progress import track
 
 from llmos.boot import limits_of, load_model, tool_choice_of
 from llmos.config import load_settings
+from llmos.model_host import ModelHost
 from llmos.plugins import plugin_tools
 from llmos.shell.progress import console, working
 from llmos.tool_files import described_tools
@@ -165,7 +166,7 @@ def run_evaluation(path: Path, flags: dict[str, Any], *, as_json: bool) -> None:
     settings = load_settings(**flags)
     with working("Loading the model"):
         renderer, engine = load_model(settings)
-    drivers = plugin_tools(settings, console.print)
+    drivers = plugin_tools(settings, ModelHost(settings.models), console.print)
     limits, choice = limits_of(settings), tool_choice_of(settings)
     try:
         verdicts = asyncio.run(_evaluate(cases, renderer, engine, drivers, limits, choice))

@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from llmos.config import Settings, tools_folder
+from llmos.model_host import ModelHost
 from llmos.sdk import tools_in, tools_of
 from llmos_kernel.abi import Driver
 from llmos_kernel.errors import ConfigError, LlmosError
@@ -21,9 +22,14 @@ GROUP = "llmos.tools"
 
 
 def plugin_tools(
-    settings: Settings, report: Callable[[str], None], more: Iterable[OwnedDriver] = ()
+    settings: Settings,
+    models: ModelHost,
+    report: Callable[[str], None],
+    more: Iterable[OwnedDriver] = (),
 ) -> list[OwnedDriver]:
     """Return the tools of all packages, of the user's folder, and `more`, as the settings want.
+
+    `models` is lent to tools that ask for it; who made it closes it.
 
     Raises:
         ConfigError: a disabled tool does not exist.
@@ -32,7 +38,7 @@ def plugin_tools(
         disabled=settings.tools.disabled,
         folder=tools_folder(),
         trusted=settings.tools.trusted,
-        provided=settings.provided(),
+        provided=[*settings.provided(), models],
         report=report,
         more=more,
     )

@@ -219,7 +219,7 @@ def tools_of(plugin: Any, provided: Collection[object] = ()) -> list[Driver]:
     """Return the tools of a plugin: a tool, a plain function, or a class with tool methods.
 
     A class's constructor gets what it asks for by a type hint out of `provided`: its settings, a
-    model of the entry-point group `llmos.settings`.
+    model of the entry-point group `llmos.settings`, and the `llmos.model_host.ModelHost`.
 
     Raises:
         ConfigError: it is none of these, or a class without tools.

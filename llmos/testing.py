@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from llmos.boot import model_folder
 from llmos.config import EMBEDDED_MODEL
+from llmos.model_host import ModelHost
 from llmos.sdk import CallContext, tools_of
 from llmos.single_call import run_call
 from llmos_kernel.abi import Driver, JsonObject, ToolCall, ToolResult
@@ -55,11 +56,17 @@ class RunTask(Protocol):
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> CallContext:
+def reported() -> list[str]:
+    """Give the list of what tools report of how far they are."""
+    return []
+
+
+@pytest.fixture
+def context(tmp_path: Path, reported: list[str]) -> CallContext:
     """Give a context with an empty workspace."""
     workspace = tmp_path / "workspace"
     workspace.mkdir()
-    return CallContext(1, workspace)
+    return CallContext(1, workspace, report=reported.append)
 
 
 @pytest.fixture
@@ -70,11 +77,13 @@ def call(context: CallContext) -> Generator[CallTool]:
     the test ends.
     """
     opened: dict[int, dict[str, Driver]] = {}
+    models = ModelHost()
     with asyncio.Runner() as runner:
 
         def call_tool(plugin: Any, name: str | None = None, /, **arguments: Any) -> ToolResult:
             if id(plugin) not in opened:
-                opened[id(plugin)] = {driver.spec.name: driver for driver in tools_of(plugin)}
+                found = tools_of(plugin, [models])
+                opened[id(plugin)] = {driver.spec.name: driver for driver in found}
             drivers = opened[id(plugin)]
             driver = next(iter(drivers.values())) if name is None else drivers[name]
             return runner.run(run_call(driver, arguments, context))
@@ -83,39 +92,48 @@ def call(context: CallContext) -> Generator[CallTool]:
         for drivers in opened.values():
             for driver in drivers.values():
                 runner.run(driver.close())
+        runner.run(models.close())
 
 
 @pytest.fixture
-def run_task(context: CallContext) -> RunTask:
+def run_task(context: CallContext, reported: list[str]) -> RunTask:
     """Give a function that runs a whole task in a kernel whose model says what it is told to."""
 
     def run(
         plugin: Any, calls: Sequence[tuple[str, JsonObject]], *, answer: str = "Done."
     ) -> TaskRun:
-        return asyncio.run(_task(plugin, calls, answer, context.workspace))
+        return asyncio.run(_task(plugin, calls, answer, context.workspace, reported))
 
     return run
 
 
 async def _task(
-    plugin: Any, calls: Sequence[tuple[str, JsonObject]], answer: str, workspace: Path
+    plugin: Any,
+    calls: Sequence[tuple[str, JsonObject]],
+    answer: str,
+    workspace: Path,
+    reported: list[str],
 ) -> TaskRun:
     renderer = _embedded_renderer()
     events: list[JournalEvent] = []
+    models = ModelHost()
+    drivers = tools_of(plugin, [models])
     kernel = Kernel(
         FakeEngine(_script(renderer, calls, answer), context_length=CONTEXT_LENGTH),
         renderer,
-        SyscallTable(OwnedDriver(driver, "the plugin under test") for driver in tools_of(plugin)),
+        SyscallTable(OwnedDriver(driver, "the plugin under test") for driver in drivers),
         Journal(workspace.parent / "journal.db"),
         workspace=workspace,
         model="scripted",
         approve=approve_all,
         on_event=events.append,
+        on_progress=lambda progress: reported.append(progress.text),
     )
     try:
         said = await kernel.turn(kernel.start("test"), "test")
     finally:
         await kernel.close()
+        await models.close()
     results = (read_result(event.body) for event in events if event.kind == "tool_result")
     return TaskRun(said, tuple(results))
 

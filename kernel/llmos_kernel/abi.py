@@ -141,8 +141,9 @@ class CallContext:
     at which the call was journalled, the same when it runs again after a crash. `label` is that of
     all that the process has read so far; `user_messages` are what its user has told it.
     `report` takes, in any thread, a line on how far the call is ("step 3 of 20"), which people see
-    and no journal keeps. `read_blob` returns, in any thread, the whole of an output that this process was shown the head
-    of, by the handle that it was shown (`blob:3f2a41b0c9de`); it raises ToolFailed for any other.
+    and no journal keeps. `read_blob` returns, in any thread, the whole of an output that this
+    process was shown the head of, by the handle that it was shown (`blob:3f2a41b0c9de`); it raises
+    ToolFailed for any other.
     """
 
     pid: int

@@ -16,6 +16,7 @@ from llmos_kernel.conversation import PendingCall
 from llmos_kernel.errors import RetryCall
 from llmos_kernel.policy import Approver, needs_approval
 from llmos_kernel.process import Process
+from llmos_kernel.progress import OnProgress, Progress, ProgressLines
 from llmos_kernel.syscalls import SyscallTable
 from llmos_kernel.trace import Trace
 from llmos_kernel.trap import Malformed
@@ -47,6 +48,7 @@ class CallRunner:
         workspace: Path,
         home: Path,
         approve: Approver,
+        on_progress: OnProgress,
     ) -> None:
         self._table = table
         self._run_call = run_call
@@ -55,6 +57,7 @@ class CallRunner:
         self._workspace = workspace
         self._home = home
         self._approve = approve
+        self._on_progress = on_progress
         # A person is asked one thing at a time.
         self._asking = asyncio.Lock()
 
@@ -126,9 +129,19 @@ class CallRunner:
                 self._trace.record(process, "tool_start", {"id": call.id}, is_durable=True)
                 call.is_started = True
 
-        return await self._run_call(driver, request, self._context(process, call), on_start)
+        lines = ProgressLines(partial(self._tell_progress, process.pid, call.id))
+        context = self._context(process, call, lines.report)
+        try:
+            return await self._run_call(driver, request, context, on_start)
+        finally:
+            lines.close()
 
-    def _context(self, process: Process, call: PendingCall) -> CallContext:
+    def _tell_progress(self, pid: int, call_id: str, text: str) -> None:
+        self._on_progress(Progress(pid, call_id, text))
+
+    def _context(
+        self, process: Process, call: PendingCall, report: Callable[[str], None]
+    ) -> CallContext:
         talk = process.conversation
         is_of_user = process.parent is None
         return CallContext(
@@ -139,6 +152,7 @@ class CallRunner:
             asked_at=call.asked_at,
             label=talk.label if is_of_user else Label.UNTRUSTED,
             user_messages=tuple(talk.user_messages) if is_of_user else (),
+            report=report,
         )
 
     async def _is_approved(self, process: Process, call: ToolCall, spec: ToolSpec) -> bool:

@@ -35,6 +35,7 @@ from llmos_kernel.process import (
     check_nice,
 )
 from llmos_kernel.process_calls import process_calls
+from llmos_kernel.progress import OnProgress
 from llmos_kernel.recovery import NotRecoverable, outcome
 from llmos_kernel.signals import Signals
 from llmos_kernel.steps import Limits, StepRunner, out_of_budget
@@ -75,13 +76,15 @@ class Kernel:
         run_call: RunCall | None = None,
         on_event: Callable[[JournalEvent], None] = ignore,
         on_text: Callable[[int, str], None] = ignore,
+        on_progress: OnProgress = ignore,
     ) -> None:
         """Take over engine, table and journal: `close` closes them.
 
-        `on_event` gets every journalled event, `on_text` (pid, piece) the answer as it comes. A dry
-        run ends a turn before its calls are run. With `has_process_calls` models are offered the
-        calls about processes; `tool_choice` chooses the tools of each task, all without one.
-        `run_call` runs checked calls in the dispatcher's place.
+        `on_event` gets every journalled event, `on_text` (pid, piece) the answer as it comes,
+        `on_progress` what calls say of how far they are. A dry run ends a turn before its calls are
+        run. With `has_process_calls` models are offered the calls about processes; `tool_choice`
+        chooses the tools of each task, all without one. `run_call` runs checked calls in the
+        dispatcher's place.
         """
         self._engine = engine
         calls = process_calls(self, journal.parent) if has_process_calls else []
@@ -117,6 +120,7 @@ class Kernel:
             workspace=workspace,
             home=journal.path.parent,
             approve=approve,
+            on_progress=on_progress,
         )
         self._lives: dict[int, asyncio.Task[None]] = {}
         self.processes = ProcessTable()

@@ -71,6 +71,7 @@ async def run_in_foreground(
         approve=options.approver(),
         on_event=display.show_step,
         on_text=display.show_text,
+        on_progress=display.show_progress,
         report=report,
     )
     async with AsyncExitStack() as stack:

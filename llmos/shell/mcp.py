@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import aclosing
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,6 +20,7 @@ from llmos.config import Settings, home_path, load_settings
 from llmos.mcp.client import INSTALL, configured_servers, refreshed, state_folder
 from llmos.mcp.config import Server
 from llmos.mcp.listing import ListingCache, SchemaRefused, grammar_problem, spec_of
+from llmos.model_host import ModelHost
 from llmos.plugins import plugin_tools
 from llmos.shell.starting import report
 from llmos_kernel.errors import ConfigError
@@ -97,9 +99,10 @@ async def _serve(
 ) -> None:
     from llmos.mcp.server import chosen, opened_gate, serve_on_http, serve_on_stdio, server_over
 
-    drivers = chosen(plugin_tools(settings, report), names)
+    models = ModelHost(settings.models)
+    drivers = chosen(plugin_tools(settings, models, report), names)
     approve = approve_all if is_allowed else deny_all
-    async with opened_gate(drivers, home_path(), approve) as gate:
+    async with aclosing(models), opened_gate(drivers, home_path(), approve) as gate:
         server = server_over(gate, workspace_path(home_path()))
         work = serve_on_stdio(server) if port is None else serve_on_http(server, port, report)
         serving = asyncio.create_task(work)

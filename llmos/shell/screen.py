@@ -9,13 +9,17 @@ import json
 import sys
 from typing import Protocol
 
+from rich.control import Control
+from rich.segment import ControlType
 from rich.text import Text
 
 from llmos.shell.progress import console
 from llmos_kernel.journal import JournalEvent
 from llmos_kernel.process import ProcessState
+from llmos_kernel.progress import Progress
 
 WIDEST = 300
+CLEAR_LINE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 JSON_EVENTS = frozenset({"tool_call", "tool_result", "malformed", "answer", "error"})
 
 
@@ -30,6 +34,10 @@ class Display(Protocol):
 
     def show_step(self, event: JournalEvent) -> None:
         """Show an event, if it is of a kind to be shown."""
+        ...
+
+    def show_progress(self, progress: Progress) -> None:
+        """Show how far a call is."""
         ...
 
     def show_answer(self, text: str) -> None:
@@ -50,6 +58,10 @@ class JsonLines:
         if event.kind in JSON_EVENTS and event.pid == self.pid:
             print(json.dumps(event.as_json(), ensure_ascii=False), flush=True)
 
+    def show_progress(self, progress: Progress) -> None:
+        if progress.pid == self.pid:
+            print(json.dumps(progress.as_json(), ensure_ascii=False), flush=True)
+
     def show_answer(self, text: str) -> None:
         """Print nothing: the answer is an event."""
 
@@ -61,6 +73,7 @@ class Screen:
         self.pid: int | None = None
         self._is_live = sys.stdout.isatty()
         self._is_in_line = False
+        self._has_progress = False
 
     def show_text(self, pid: int, piece: str) -> None:
         """Show the next piece of what the model says."""
@@ -68,6 +81,7 @@ class Screen:
             return
         shown = piece if self._is_in_line else piece.lstrip()
         if shown:
+            self._clear_progress()
             sys.stdout.write(printable(shown))
             sys.stdout.flush()
             self._is_in_line = True
@@ -81,6 +95,7 @@ class Screen:
 
     def end_line(self) -> None:
         """Go to a new line where the last one is not ended."""
+        self._clear_progress()
         if self._is_in_line:
             print()
             self._is_in_line = False
@@ -106,6 +121,24 @@ class Screen:
                 self._print(f"‖ stopped; `llmos resume {event.pid}` lets it go on", "yellow")
             case _:
                 return
+
+    def show_progress(self, progress: Progress) -> None:
+        """Show how far a call is: on a terminal in one line, which the next step takes over."""
+        if progress.pid != self.pid:
+            return
+        if not console.is_terminal:
+            self._print(f"… {progress.text}", "dim")
+            return
+        self.end_line()
+        text = Text(printable(f"… {progress.text}"), "dim")
+        text.truncate(console.width - 1, overflow="ellipsis")
+        console.print(text, end="")
+        self._has_progress = True
+
+    def _clear_progress(self) -> None:
+        if self._has_progress:
+            console.control(CLEAR_LINE)
+            self._has_progress = False
 
     def _print(self, text: str, style: str) -> None:
         self.end_line()

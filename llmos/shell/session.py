@@ -42,6 +42,7 @@ async def _shell(flags: dict[str, Any]) -> int:
         approve=ask_on_terminal,
         on_event=screen.show_step,
         on_text=screen.show_text,
+        on_progress=screen.show_progress,
         report=report,
     )
     async with started(load_settings(**flags), options) as kernel:

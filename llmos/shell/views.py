@@ -14,6 +14,7 @@ from rich.text import Text
 
 from llmos.boot import describe_model, installed_tools, load_model
 from llmos.config import explained_settings, home_path, load_settings
+from llmos.model_host import ModelHost
 from llmos.plugin_checks import Finding
 from llmos.shell.progress import console as stderr_console
 from llmos.shell.progress import working
@@ -26,7 +27,9 @@ def print_tools(*, as_json: bool) -> None:
     """Print the installed tools and where each comes from."""
     settings = load_settings()
     report = stderr_console.print
-    table = SyscallTable(asyncio.run(installed_tools(settings, home=home_path(), report=report)))
+    models = ModelHost(settings.models)
+    found = asyncio.run(installed_tools(settings, models, home=home_path(), report=report))
+    table = SyscallTable(found)
     rows: list[dict[str, Any]] = [
         {
             "name": spec.name,

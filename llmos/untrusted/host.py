@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 import llmos
 import llmos_kernel
+from llmos.line_process import LineProcess, LineTooLong, ProcessEnded
 from llmos.outputs import save_free
 from llmos.sandbox.bubblewrap import Sandbox, python_program, sandbox_problem, seccomp_file
 from llmos.untrusted.source import PluginSource
@@ -51,7 +50,7 @@ class PluginProcess:
     def __init__(self, source: PluginSource) -> None:
         self._source = source
         self._turn = asyncio.Lock()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: LineProcess | None = None
 
     async def describe(self) -> list[Description]:
         """Start the process where there is none, and return what the plugin offers.
@@ -77,14 +76,9 @@ class PluginProcess:
     async def close(self) -> None:
         """Let the plugin close what it holds, for a bounded time, and end its process."""
         async with self._turn:
-            process = self._process
-            if process is None or process.stdin is None:
-                return
-            process.stdin.close()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_LIMIT_S):
-                    await process.wait()
-            await self._kill()
+            process, self._process = self._process, None
+            if process is not None:
+                await process.finish(CLOSE_LIMIT_S)
 
     async def _described(self) -> Descriptions:
         await self._kill()
@@ -118,28 +112,18 @@ class PluginProcess:
 
     async def _exchange(self, line: str) -> bytes:
         process = self._process
-        if process is None or process.stdin is None or process.stdout is None:
+        if process is None:
             raise PluginGone("it has no process")
-        with suppress(ConnectionError):  # that it has ended is found when it is read from
-            process.stdin.write(line.encode() + b"\n")
-            await process.stdin.drain()
+        await process.send(line.encode())
         try:
-            reply = await process.stdout.readuntil(b"\n")
-        except asyncio.LimitOverrunError as error:
-            raise PluginGone(f"its reply is longer than {LINE_BYTES:,} bytes") from error
-        except asyncio.IncompleteReadError as error:
-            raise PluginGone(f"it ended with exit status {await process.wait()}") from error
-        return reply
+            return await process.receive()
+        except (LineTooLong, ProcessEnded) as error:
+            raise PluginGone(str(error)) from error
 
     async def _kill(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        if process.returncode is None:
-            # Not `process.kill()`, which may reap the child before asyncio and lose its status.
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
-        await process.wait()
+        if process is not None:
+            await process.end()
 
 
 class SandboxedTool:
@@ -208,16 +192,13 @@ def _kept(result: Result, context: CallContext) -> Output:
     return Output("\n".join([result.text, *renamed]), tuple(names))
 
 
-async def _spawn() -> asyncio.subprocess.Process:
+async def _spawn() -> LineProcess:
     program = PROGRAM.format(paths=[str(package.parent) for package in PACKAGES])
     command = [str(python_program()), "-I", "-c", program]
     with seccomp_file() as descriptor:
-        return await asyncio.create_subprocess_exec(
-            *Sandbox(packages=PACKAGES).command(command, descriptor),
+        return await LineProcess.start(
+            Sandbox(packages=PACKAGES).command(command, descriptor),
             env={},
-            pass_fds=(descriptor,),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
             limit=LINE_BYTES,
+            pass_fds=(descriptor,),
         )

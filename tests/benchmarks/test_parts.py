@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decode, grammar, growth, llama_cpp, memory, state, tools
+from benchmarks import decode, grammar, growth, llama_cpp, media, memory, state, tools
+from benchmarks.llmos_engine import warm_engine
 from benchmarks.method import OURS
 from benchmarks.models import BenchmarkModel, embedded_model
 from benchmarks.serving import BOUND, FIFO, LLAMA, LOCK, Serving
@@ -137,3 +138,20 @@ async def test_a_system_call_is_timed_over_calls_that_all_ran() -> None:
 
 async def test_every_tool_is_called_in_the_benchmark_of_tools() -> None:
     assert set(tools.CALLS) | {"timer"} == set(tools.drivers())
+
+
+async def test_media_measures_a_conversation_beside_a_model_at_work_and_alone(
+    tiny: BenchmarkModel, tmp_path: Path
+) -> None:
+    engine = await warm_engine(tiny, "float32")
+    conversation = media.Conversation(engine, tiny, tmp_path, num_new=30)
+    found: dict[str, float] = {}
+    try:
+        for variant in conversation.variants():
+            found |= await variant(0)
+    finally:
+        await conversation.close()
+    for quantity in (media.MEAN, media.P95):
+        (each,) = media.comparison([found], quantity).rounds
+        assert set(each) == {OURS, media.ALONE, media.THREAD}
+        assert all(milliseconds > 0 for milliseconds in each.values())

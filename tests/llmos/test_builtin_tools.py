@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmos.config import load_settings
+from llmos.model_host import ModelHost
 from llmos.plugins import plugin_tools
 from llmos_kernel.dialects.tool_table import compact_table
 from llmos_kernel.syscalls import SyscallTable
@@ -14,7 +15,7 @@ NOT_YET = {"draw", "listen", "look", "speak"}
 
 def test_the_tool_table_is_the_one_of_the_training_data() -> None:
     reports: list[str] = []
-    table = SyscallTable(plugin_tools(load_settings(), reports.append))
+    table = SyscallTable(plugin_tools(load_settings(), ModelHost(), reports.append))
     assert reports == []
     trained = [tool for tool in load_builtin_tools() if tool.name not in NOT_YET]
     trained.sort(key=lambda tool: tool.name)

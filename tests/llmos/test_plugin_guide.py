@@ -38,6 +38,7 @@ def test_hello_world_takes_five_lines() -> None:
         ("convert", {"amount": 10}, "16.09 km"),
         ("square_root", {"number": 9}, "3.0"),
         ("note", {"text": "milk"}, "noted"),
+        ("count", {"to": 3}, "counted"),
     ],
 )
 async def test_the_examples_work(

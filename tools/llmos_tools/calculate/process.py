@@ -11,6 +11,7 @@ import json
 import os
 import sys
 
+from llmos.line_process import LineProcess, LineTooLong, ProcessEnded
 from llmos_tools.calculate.limits import LONGEST_REPLY, START_LIMIT_S
 
 COMMAND = (sys.executable, "-P", "-m", "llmos_tools.calculate.worker")
@@ -23,7 +24,7 @@ class WorkerGone(Exception):
 class WorkerProcess:
     """One child that reads an expression a line and answers a line, both JSON."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: LineProcess) -> None:
         self._process = process
 
     @classmethod
@@ -34,14 +35,7 @@ class WorkerProcess:
             WorkerGone: it ended, or was not ready in time.
         """
         try:
-            process = await asyncio.create_subprocess_exec(
-                *COMMAND,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                limit=LONGEST_REPLY,
-                env=_environment(),
-            )
+            process = await LineProcess.start(COMMAND, env=_environment(), limit=LONGEST_REPLY)
         except OSError as error:
             raise WorkerGone(f"{COMMAND[0]!r}: {error.strerror}") from error
         worker = cls(process)
@@ -62,7 +56,7 @@ class WorkerProcess:
     @property
     def has_ended(self) -> bool:
         """Tell a process that died while nobody asked it anything."""
-        return self._process.returncode is not None
+        return self._process.has_ended
 
     async def ask(self, expression: str) -> dict[str, str]:
         """Evaluate an expression. After a cancelled call the process must be ended.
@@ -70,31 +64,22 @@ class WorkerProcess:
         Raises:
             WorkerGone: the process ended instead of answering.
         """
-        assert self._process.stdin is not None
-        line = json.dumps({"expression": expression}) + "\n"
-        try:
-            self._process.stdin.write(line.encode())
-            await self._process.stdin.drain()
-        except ConnectionError as error:
-            raise WorkerGone("it closed its input") from error
+        await self._process.send(json.dumps({"expression": expression}).encode())
         return json.loads(await self._read())
 
     async def _read(self) -> bytes:
-        assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
-        if not line.endswith(b"\n"):
-            raise WorkerGone("it ended without an answer")
-        return line
+        try:
+            return await self._process.receive()
+        except (LineTooLong, ProcessEnded) as error:
+            raise WorkerGone(str(error)) from error
 
     def kill(self) -> None:
         """End the process at once, whatever it is doing."""
-        if self._process.returncode is None:
-            self._process.kill()
+        self._process.kill()
 
     async def end(self) -> None:
         """Kill the process and wait until the system has let go of it."""
-        self.kill()
-        await self._process.wait()
+        await self._process.end()
 
 
 def _environment() -> dict[str, str]:
