@@ -1,0 +1,1 @@
+"""The tool `listen`: speech to text. Knows no microphone."""
