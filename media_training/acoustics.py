@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from media_training.speech import RATE, Samples, resampled
+from media_training.speech import FAST, RATE, Samples, resampled
 
 
 def roughened(sound: Samples, rng: np.random.Generator) -> Samples:
@@ -15,6 +15,7 @@ def roughened(sound: Samples, rng: np.random.Generator) -> Samples:
     if rng.random() < 0.3:
         sound = resampled(sound, RATE, RATE * rng.uniform(0.9, 1.12))
     sound = np.pad(sound, (int(rng.uniform(0, 0.4) * RATE), int(rng.uniform(0.05, 0.4) * RATE)))
+    sound = np.pad(sound, (0, -len(sound) % FAST))
     if rng.random() < 0.3:
         sound = echoed(sound, rng)
     if rng.random() < 0.15:
@@ -42,7 +43,7 @@ def noise_of(length: int, rng: np.random.Generator) -> Samples:
 
 def echoed(sound: Samples, rng: np.random.Generator) -> Samples:
     """Convolve with a drawn room: the direct sound and a tail of noise that dies away."""
-    length = int(rng.uniform(0.1, 0.4) * RATE)
+    length = int(rng.uniform(1, 4)) * FAST
     tail = rng.standard_normal(length) * np.exp(-np.arange(length) * 6.9 / length)
     room = tail * rng.uniform(0.1, 0.5) / np.sqrt(np.sum(tail**2))
     room[0] = 1

@@ -30,10 +30,11 @@ from media_training.listen_model import special_tokens, timestamp, tokenizer, to
 from media_training.speech import RATE, Recording, Samples, read_shard, shards
 from media_training.spoken import sentences
 
-BATCH: Final = 24
+BATCH: Final = 16
 WINDOWS_BATCH: Final = 4
 WINDOWS_EVERY: Final = 20
 SORTED: Final = 8
+LONGEST_S: Final = 6
 SILENT_SHARE: Final = 0.02
 TIMED_SHARE: Final = 0.3
 PEAK_RATE: Final = 1.5e-3
@@ -94,14 +95,14 @@ class Batches:
 
     def _is_known(self, recording: Recording) -> bool:
         tokens = tokens_of(recording.sentence.written)
-        return all(token in self._places for token in tokens) and len(recording.samples) < 9 * RATE
+        return all(token in self._places for token in tokens) and len(recording.samples) < LONGEST_S * RATE
 
     def _drawn(self) -> tuple[Recording | None, Samples]:
         if self._rng.random() < SILENT_SHARE:
             noise = noise_of(int(self._rng.uniform(0.5, 4) * RATE), self._rng)
             return None, noise * np.float32(10 ** self._rng.uniform(-4, -1))
         recording = self._recordings[self._rng.integers(len(self._recordings))]
-        return recording, roughened(recording.samples, self._rng)
+        return recording, roughened(recording.sound, self._rng)
 
     def _batch(self, drawn: list[tuple[Recording | None, Samples]], frames: int = 0) -> Batch:
         longest = max(len(sound) for _, sound in drawn) + int(self._rng.uniform(0, 0.5) * RATE)

@@ -31,7 +31,8 @@ class _Seat:
     process: ModelProcess | None = None
     # Reserved while it loads, measured from then on, and none without a process.
     held_bytes: int = 0
-    measured_bytes: int | None = None
+    # What it held when it was last loaded, before a call made it grow.
+    loaded_bytes: int | None = None
     num_calls: int = 0
     idle_timer: asyncio.TimerHandle | None = None
 
@@ -94,9 +95,9 @@ class ModelHost:
             return seat.process
         seat.process, seat.held_bytes = None, 0
         local = _local(seat.model)
-        await self._make_room(seat, seat.measured_bytes or expected_bytes(local), report)
+        await self._make_room(seat, seat.loaded_bytes or expected_bytes(local), report)
         seat.process = process = await ModelProcess.start(seat.model, local, report)
-        self._measure(seat)
+        seat.held_bytes = seat.loaded_bytes = process.held_bytes
         self._trim()
         if process.held_bytes > self._most_bytes():
             self._end(seat)
@@ -143,7 +144,7 @@ class ModelHost:
         if seat.process is None or seat.process.has_ended:
             seat.process, seat.held_bytes = None, 0
         else:
-            seat.held_bytes = seat.measured_bytes = seat.process.held_bytes
+            seat.held_bytes = seat.process.held_bytes
 
     def _trim(self) -> None:
         """End idle models while they all hold more than they may, having grown."""

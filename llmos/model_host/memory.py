@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 MB = 1_000_000
-# Python with torch and a library of models, before any weights.
-BASE_BYTES = 300 * MB
+# Python with torch and diffusers or transformers, before any weights.
+BASE_BYTES = 500 * MB
 # Half-precision weights take twice their size in single precision, which is what CPUs compute in.
 LOAD_FACTOR = 2
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx"})

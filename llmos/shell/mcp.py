@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from typing import Any
 
@@ -102,7 +102,9 @@ async def _serve(
     models = ModelHost(settings.models)
     drivers = chosen(plugin_tools(settings, models, report), names)
     approve = approve_all if is_allowed else deny_all
-    async with aclosing(models), opened_gate(drivers, home_path(), approve) as gate:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(models.close)
+        gate = await stack.enter_async_context(opened_gate(drivers, home_path(), approve))
         server = server_over(gate, workspace_path(home_path()))
         work = serve_on_stdio(server) if port is None else serve_on_http(server, port, report)
         serving = asyncio.create_task(work)

@@ -41,6 +41,19 @@ def test_the_last_token_of_a_request_is_always_left_to_compute() -> None:
     assert len(manager.open(list(range(64))).tokens) == 32
 
 
+def test_a_sequence_goes_on_from_what_another_has_computed_meanwhile() -> None:
+    manager = BlockManager(10)
+    tokens = list(range(100))
+    late = manager.open(tokens)
+    manager.reserve(late, 10)
+    manager.append(late, tokens[:10])
+    first = filled(manager, tokens)
+    assert manager.extend(late, tokens) == 86
+    assert late.tokens == tokens[:96]
+    assert manager.extend(late, tokens) == 0
+    manager.check_integrity([late, first])
+
+
 def test_a_fork_copies_the_page_it_writes_to_and_shares_the_rest() -> None:
     manager = BlockManager(8)
     parent = filled(manager, list(range(40)))
@@ -102,9 +115,14 @@ def test_ten_thousand_random_operations_keep_the_books_right() -> None:
     tables: list[PageTable] = []
     for _ in range(10_000):
         table = rng.choice(tables) if tables else None
-        match rng.choice(["open", "grow", "grow", "truncate", "fork", "release", "out", "in"]):
+        match rng.choice(
+            ["open", "extend", "grow", "grow", "truncate", "fork", "release", "out", "in"]
+        ):
             case "open" if len(tables) < 12:
                 tables.append(manager.open([rng.randrange(2) for _ in range(rng.randint(1, 120))]))
+            case "extend" if table:
+                more = [rng.randrange(2) for _ in range(rng.randint(1, 120))]
+                manager.extend(table, [*table.tokens, *more])
             case "grow" if table and table.is_resident:
                 grow(manager, table, rng)
             case "truncate" if table:

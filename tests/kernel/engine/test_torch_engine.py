@@ -348,6 +348,20 @@ async def test_a_fork_in_the_middle_of_a_generation_shares_all_and_disturbs_nobo
     await engine.check_integrity()
 
 
+async def test_of_processes_that_begin_alike_at_once_each_computes_a_part_for_all(
+    engine: TorchEngine,
+) -> None:
+    prefix, pids = prompt(640), range(1, 5)
+    prompts = {pid: [*prefix, *prompt(20, seed=pid)] for pid in pids}
+    outputs = await asyncio.gather(*(generated(engine, prompts[pid], pid=pid) for pid in pids))
+    uses = [engine.cache_use(pid) for pid in pids]
+    computed = sum(use.num_prompt_tokens - use.num_cached_tokens for use in uses)
+    assert computed < 2 * len(prefix)
+    for pid, output in zip(pids, outputs, strict=True):
+        engine.release(pid)
+        assert await generated(engine, prompts[pid], pid=pid) == output
+
+
 async def test_a_long_prompt_does_not_hold_up_those_that_decode(engine: TorchEngine) -> None:
     arrived: list[int] = []
     has_begun = asyncio.Event()

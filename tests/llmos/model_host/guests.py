@@ -51,6 +51,8 @@ class Obedient:
                 raise RetryCall("ask otherwise")
             case "break":
                 raise KeyError("it")
+            case _:
+                pass
         return {
             "pid": os.getpid(),
             "num_calls": self._num_calls,

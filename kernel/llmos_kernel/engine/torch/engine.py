@@ -29,7 +29,7 @@ from llmos_kernel.engine.torch.checkpoint import (
 )
 from llmos_kernel.engine.torch.decoder import Decoder, Segment
 from llmos_kernel.engine.torch.operations import Operations
-from llmos_kernel.engine.torch.pages import PageTable, pages_for
+from llmos_kernel.engine.torch.pages import PAGE_SIZE, PageTable, pages_for
 from llmos_kernel.engine.torch.sampling import best_allowed, draw
 from llmos_kernel.errors import LlmosError, ModelError
 from llmos_kernel.scheduler import Scheduler, Share
@@ -205,6 +205,7 @@ class TorchEngine:
         while not self._is_closing:
             self._take_commands()
             self._end_finished()
+            self._share_prefixes()
             if batch := self._fitting(self._scheduler.plan()):
                 self._step_guarded(batch)
 
@@ -261,6 +262,18 @@ class TorchEngine:
             nice=request.nice,
             is_interactive=request.is_interactive,
         )
+
+    def _share_prefixes(self) -> None:
+        """Let prompts go on from what others have computed since they were admitted.
+
+        So of processes that begin alike at once, each computes a part for all.
+        """
+        for work in self._works.values():
+            if work.num_pending <= PAGE_SIZE:
+                continue
+            if gained := self._memory.manager.extend(work.table, work.tokens):
+                self.cache_use(work.request.pid).num_cached_tokens += gained
+                self._scheduler.set_pending(work.request.pid, work.num_pending)
 
     def _end_finished(self) -> None:
         now = time.monotonic()

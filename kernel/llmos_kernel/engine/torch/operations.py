@@ -130,21 +130,26 @@ class TorchOperations:
     def attend_chunk(self, queries: torch.Tensor, layer: int, chunk: Chunk) -> torch.Tensor:
         """Return what a chunk's rows attend to, (rows, heads, head_dim)."""
         count = chunk.end - chunk.start
-        held = self._cache[layer, chunk.pages]
-        held = held.permute(1, 2, 0, 3, 4).flatten(2, 3)[:, :, : chunk.num_held + count]
+        keys, values = self.held(layer, chunk)
         mask = chunk.mask
         if window := self._config.windows[layer]:
-            mask = torch.ones(count, held.shape[2], dtype=torch.bool, device=held.device)
+            mask = torch.ones(count, keys.shape[1], dtype=torch.bool, device=keys.device)
             mask = mask.tril(chunk.num_held).triu(chunk.num_held - window + 1)
         attended = functional.scaled_dot_product_attention(
             queries[None, chunk.start : chunk.end].transpose(1, 2),
-            held[None, 0],
-            held[None, 1],
+            keys[None],
+            values[None],
             attn_mask=mask,
             is_causal=mask is None and count > 1,
             enable_gqa=self._config.num_heads != self._config.num_kv_heads,
         )
         return attended[0].transpose(0, 1)
+
+    def held(self, layer: int, chunk: Chunk) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the keys and the values that a chunk sees, (kv heads, length, head_dim) each."""
+        held = self._cache[layer, chunk.pages].permute(1, 2, 0, 3, 4).flatten(2, 3)
+        keys, values = held[:, :, : chunk.num_held + chunk.end - chunk.start]
+        return keys, values
 
     def gate(self, gate_up: torch.Tensor) -> torch.Tensor:
         first, second = gate_up.chunk(2, dim=-1)

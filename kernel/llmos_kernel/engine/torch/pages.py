@@ -76,17 +76,33 @@ class BlockManager:
         At least one token is left out, so that there is something to compute.
         """
         table = PageTable()
-        prefix = ROOT
-        for start in range(0, len(tokens) - PAGE_SIZE, PAGE_SIZE):
+        self.extend(table, tokens)
+        return table
+
+    def extend(self, table: PageTable, tokens: Sequence[int]) -> int:
+        """Let a table, which holds the beginning of `tokens`, share what is known of the next ones.
+
+        Only full pages, and at least one token is left out, as in `open`. Returns how many tokens
+        the table holds more than before.
+        """
+        held = len(table.tokens)
+        shared: list[int] = []
+        prefix = table.chain[-1] if table.chain else ROOT
+        for start in range(len(table.chain) * PAGE_SIZE, len(tokens) - PAGE_SIZE, PAGE_SIZE):
             page = self._page_of.get((prefix, tuple(tokens[start : start + PAGE_SIZE])))
             if page is None:
                 break
-            self._use(page)
             prefix = self._prefix_of[page]
-            table.pages.append(page)
-            table.chain.append(prefix)
-        table.tokens.extend(tokens[: len(table.pages) * PAGE_SIZE])
-        return table
+            shared.append(page)
+        if not shared:
+            return 0
+        for page in shared:
+            self._use(page)
+        self.truncate(table, len(table.chain) * PAGE_SIZE)
+        table.pages.extend(shared)
+        table.chain.extend(self._prefix_of[page] for page in shared)
+        table.tokens.extend(tokens[len(table.tokens) : len(table.pages) * PAGE_SIZE])
+        return len(table.tokens) - held
 
     def reserve(self, table: PageTable, count: int) -> list[tuple[int, int]]:
         """Make room in a resident table for `count` more tokens; return (from, to) pages to copy.
