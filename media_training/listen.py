@@ -25,21 +25,30 @@ from whisper.audio import N_FRAMES, log_mel_spectrogram
 from whisper.model import disable_sdpa
 
 from media_training.acoustics import noise_of, roughened
-from media_training.listen_model import LETTERS, CompactWhisper
-from media_training.listen_model import special_tokens, timestamp, tokenizer, tokens_of
+from media_training.listen_model import (
+    LETTERS,
+    CompactWhisper,
+    special_tokens,
+    timestamp,
+    tokenizer,
+    tokens_of,
+)
 from media_training.speech import RATE, Recording, Samples, read_shard, shards
 from media_training.spoken import sentences
 
-BATCH: Final = 16
+BATCH: Final = 20
 WINDOWS_BATCH: Final = 4
 WINDOWS_EVERY: Final = 20
 SORTED: Final = 8
-LONGEST_S: Final = 6
+LONGEST_S: Final = 6.0
+# At first short sentences alone, in which the decoder finds sooner what belongs to what.
+SHORT_S: Final = 2.2
+SHORT_STEPS: Final = 800
 SILENT_SHARE: Final = 0.02
 TIMED_SHARE: Final = 0.3
 PEAK_RATE: Final = 1.5e-3
 WARMUP: Final = 150
-CTC_WEIGHT: Final = 0.5
+CTC_WEIGHT: Final = 1.0
 VOCABULARY_FROM: Final = 20_000
 IGNORED: Final = -100
 SAVED_EVERY_S: Final = 90
@@ -75,6 +84,7 @@ class Batches:
         self._places = {token: place for place, token in enumerate(known)}
         self._recordings: list[Recording] = []
         self._num_shards = 0
+        self.longest_s = LONGEST_S
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
@@ -95,14 +105,19 @@ class Batches:
 
     def _is_known(self, recording: Recording) -> bool:
         tokens = tokens_of(recording.sentence.written)
-        return all(token in self._places for token in tokens) and len(recording.samples) < LONGEST_S * RATE
+        return (
+            all(token in self._places for token in tokens)
+            and len(recording.samples) < LONGEST_S * RATE
+        )
 
     def _drawn(self) -> tuple[Recording | None, Samples]:
         if self._rng.random() < SILENT_SHARE:
             noise = noise_of(int(self._rng.uniform(0.5, 4) * RATE), self._rng)
             return None, noise * np.float32(10 ** self._rng.uniform(-4, -1))
-        recording = self._recordings[self._rng.integers(len(self._recordings))]
-        return recording, roughened(recording.sound, self._rng)
+        while True:
+            recording = self._recordings[self._rng.integers(len(self._recordings))]
+            if len(recording.samples) < self.longest_s * RATE:
+                return recording, roughened(recording.sound, self._rng)
 
     def _batch(self, drawn: list[tuple[Recording | None, Samples]], frames: int = 0) -> Batch:
         longest = max(len(sound) for _, sound in drawn) + int(self._rng.uniform(0, 0.5) * RATE)
@@ -214,11 +229,12 @@ class Training:
     def run(self) -> None:
         """Train to the last step, with a log line and a saved state now and then."""
         logged = saved = time.monotonic()
-        for batch in self._batches:
-            if self._step >= self._steps:
-                break
-            if self._step % WINDOWS_EVERY == WINDOWS_EVERY - 1:
-                batch = self._batches.windows()
+        drawn = iter(self._batches)
+        while self._step < self._steps:
+            is_short = self._step < SHORT_STEPS
+            self._batches.longest_s = SHORT_S if is_short else LONGEST_S
+            is_window = not is_short and self._step % WINDOWS_EVERY == 0
+            batch = self._batches.windows() if is_window else next(drawn)
             values = self._train(batch)
             now = time.monotonic()
             if now - logged > LOGGED_EVERY_S:

@@ -37,7 +37,7 @@ def tokenizer() -> Tokenizer:
 
 
 def tokens_of(written: str) -> list[int]:
-    """Encode a sentence, each piece between joints alone, after the space that Whisper begins with."""
+    """Encode a sentence as Whisper begins one, with a space; each piece between joints alone."""
     return [token for piece in f" {written}".split(JOINT) for token in tokenizer().encode(piece)]
 
 

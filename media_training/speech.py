@@ -61,9 +61,7 @@ def espeak(said: str, rng: random.Random) -> Samples:
     """Speak by espeak-ng in a drawn voice, speed and pitch."""
     voice = f"{rng.choice(ACCENTS)}+{rng.choice(VARIANTS)}"
     speed, pitch = rng.randint(120, 200), rng.randint(25, 75)
-    return _spoken(
-        ["espeak-ng", "-v", voice, "-s", str(speed), "-p", str(pitch), "--stdout", said]
-    )
+    return _spoken(["espeak-ng", "-v", voice, "-s", str(speed), "-p", str(pitch), "--stdout", said])
 
 
 def flite(said: str, rng: random.Random) -> Samples:

@@ -14,8 +14,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from llmos_kernel.training.everyday_slots import BELONGINGS, CHORES, CITIES, MONTHS, RELATIVES
-from llmos_kernel.training.everyday_slots import COLOURS, SHAPES, THINGS, WEEKDAYS
+from llmos_kernel.training.everyday_slots import (
+    BELONGINGS,
+    CHORES,
+    CITIES,
+    COLOURS,
+    MONTHS,
+    RELATIVES,
+    SHAPES,
+    THINGS,
+    WEEKDAYS,
+)
 from llmos_kernel.training.phrasings import is_held_out, read_intents
 from llmos_kernel.training.slots import FILE_WORDS, FIRST_NAMES, FOLDERS, SLOT, number_in_words
 
@@ -124,7 +133,9 @@ class Speaker:
         self._words = common_words()
         self._makers: dict[str, Callable[[], Sentence]] = {
             **dict.fromkeys(("a", "b", "c", "d", "n", "m", "k", "N", "p"), self.number),
-            **dict.fromkeys(("path", "txt", "py", "csv", "json", "md", "image", "audio"), self.file),
+            **dict.fromkeys(
+                ("path", "txt", "py", "csv", "json", "md", "image", "audio"), self.file
+            ),
             **dict.fromkeys(("phrase", "text", "say", "query", "wordlist"), self.phrase),
             "numbers": self.numbers,
             "wordexpr": self.sum,
@@ -244,9 +255,7 @@ class Speaker:
         written, said = digits(hour), number(hour).said
         if minute is not None:
             written, said = f"{written}:{digits(minute)}", f"{said} {number(minute).said}"
-        return Sentence(
-            f"{day} at {written}{half[0]}".strip(), f"{day} at {said}{half[1]}".strip()
-        )
+        return Sentence(f"{day} at {written}{half[0]}".strip(), f"{day} at {said}{half[1]}".strip())
 
     def topic(self) -> Sentence:
         whose = self._rng.choice(["my", f"my {self._rng.choice(RELATIVES)}'s"])
@@ -276,4 +285,3 @@ def sentences(seed: int) -> Iterator[Sentence]:
     speaker = Speaker(random.Random(seed))
     while True:
         yield speaker.sentence()
-

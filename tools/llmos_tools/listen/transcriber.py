@@ -58,9 +58,7 @@ class Transcriber:
         is_embedded = bool(request["is_embedded"])
         report("reading the recording")
         sound = decoded(folder / "recording", str(request["name"]), most_minutes)
-        pause_s, longest_s = (
-            (SENTENCE_PAUSE_S, SENTENCE_S) if is_embedded else (PAUSE_S, WINDOW_S)
-        )
+        pause_s, longest_s = (SENTENCE_PAUSE_S, SENTENCE_S) if is_embedded else (PAUSE_S, WINDOW_S)
         parts = stretches(sound, pause_s)
         # Sentences stay apart; for others the fewest windows of 30 s are the cheapest.
         cut = [w for part in parts for w in windows([part], longest_s)] if is_embedded else None
@@ -73,9 +71,7 @@ class Transcriber:
                 lines.append({"start": window.start // RATE, "text": text})
         return {"lines": lines, "seconds": len(sound) // RATE}
 
-    def _text(
-        self, sound: NDArray[np.int16], window: Stretch, options: dict[str, Any]
-    ) -> str:
+    def _text(self, sound: NDArray[np.int16], window: Stretch, options: dict[str, Any]) -> str:
         import numpy as np
 
         part = sound[window.start : window.end].astype(np.float32) / 32768
