@@ -77,15 +77,11 @@ def transcribed(
     model: Any, recordings: Sequence[Recording], rough: Callable[[Samples], Samples]
 ) -> list[Heard]:
     """Let the model write down each recording as it becomes in a room."""
-    return [
-        Heard(
-            each.sentence.text,
-            str(
-                model.transcribe(rough(each.sound), fp16=False, **EMBEDDED_OPTIONS)["text"]
-            ).strip(),
-        )
-        for each in recordings
-    ]
+    heard: list[Heard] = []
+    for each in recordings:
+        found = model.transcribe(rough(each.sound), fp16=False, **EMBEDDED_OPTIONS)
+        heard.append(Heard(each.sentence.text, str(found["text"]).strip()))
+    return heard
 
 
 def measure(model: Any, count: int) -> dict[str, list[Heard]]:
@@ -113,13 +109,19 @@ def sheet(heard: dict[str, list[Heard]]) -> str:
             ::step
         ]
     )
-    return (
-        "# What the embedded listen hears\n\n"
-        f"Word error rate in percent on {len(heard[first])} sentences that training never heard, "
-        "half of them of other templates; written by `python -m media_training.evaluate_listen`.\n\n"
-        f"| recording | word error rate, % |\n|---|---|\n{rates}\n\n"
-        f"| said | heard, {first} | heard, festival |\n|---|---|---|\n{samples}\n"
-    )
+    return f"""# What the embedded listen hears
+
+Word error rate in percent on {len(heard[first])} sentences that training never heard, half of them
+of other templates; written by `python -m media_training.evaluate_listen`.
+
+| recording | word error rate, % |
+|---|---|
+{rates}
+
+| said | heard, {first} | heard, festival |
+|---|---|---|
+{samples}
+"""
 
 
 def main() -> None:

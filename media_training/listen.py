@@ -8,6 +8,7 @@ Knows no tool.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import math
 import time
@@ -200,21 +201,18 @@ class Training:
 
     def __init__(self, out: Path, speech: Path, steps: int) -> None:
         torch.manual_seed(0)
-        known = vocabulary()
-        self.model = CompactWhisper(known)
+        self._path, self._steps, self._step = out / "training.pt", steps, 0
+        state = torch.load(self._path, weights_only=True) if self._path.exists() else None
+        # What was trained keeps its tokens, also where other sentences are drawn by now.
+        self.model = CompactWhisper(state["vocabulary"] if state else vocabulary())
         self._optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01
         )
-        self._path, self._steps, self._step = out / "training.pt", steps, 0
-        if self._path.exists():
-            self._resume()
-        self._batches = Batches(speech, self._step, known)
-
-    def _resume(self) -> None:
-        state = torch.load(self._path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._step = state["step"]
+        if state:
+            self.model.load_state_dict(state["model"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._step = state["step"]
+        self._batches = Batches(speech, self._step, self.model.vocabulary)
 
     def save(self) -> None:
         """Replace the kept state at once."""
@@ -222,6 +220,7 @@ class Training:
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "step": self._step,
+            "vocabulary": self.model.vocabulary,
         }
         torch.save(state, self._path.with_suffix(".new"))
         self._path.with_suffix(".new").rename(self._path)
@@ -268,6 +267,7 @@ def main() -> None:
     training = Training(options.out, options.speech, options.steps)
     if options.export:
         training.model.export(options.export)
+        print(hashlib.sha256(options.export.read_bytes()).hexdigest())
         return
     training.run()
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -70,8 +70,9 @@ class CompactWhisper(nn.Module):
     def encode(self, mel: Tensor) -> Tensor:
         """Return (batch, frames / 2, width) of (batch, 80, frames), at most a whole window."""
         encoder = self.whisper.encoder
+        positions: Any = encoder.positional_embedding
         x = gelu(encoder.conv2(gelu(encoder.conv1(mel)))).permute(0, 2, 1)
-        x = x + encoder.positional_embedding[: x.shape[1]]
+        x = x + positions[: x.shape[1]]
         for block in encoder.blocks:
             x = block(x)
         return encoder.ln_post(x)

@@ -54,7 +54,7 @@ class Recording:
     @property
     def sound(self) -> Samples:
         """The samples from -1 to 1."""
-        return self.samples.astype(np.float32) / 32768
+        return self.samples.astype(np.float32) / np.float32(32768)
 
 
 def espeak(said: str, rng: random.Random) -> Samples:
@@ -95,7 +95,8 @@ def samples_of(wav: bytes) -> Samples:
     """Return one channel at `RATE`. A header written to a pipe may claim more than there is."""
     with wave.open(io.BytesIO(wav)) as file:
         rate = file.getframerate()
-        sound = np.frombuffer(file.readframes(len(wav)), np.int16).astype(np.float32) / 32768
+        sound = np.frombuffer(file.readframes(len(wav)), np.int16).astype(np.float32)
+        sound /= np.float32(32768)
     return resampled(sound, rate, RATE)
 
 
@@ -104,7 +105,7 @@ def resampled(sound: Samples, rate: float, wanted: float) -> Samples:
     if rate == wanted:
         return sound
     sound = np.pad(sound, (0, -len(sound) % FAST))
-    length = round(len(sound) * wanted / rate / FAST) * FAST
+    length = round(len(sound) * wanted / rate)
     spectrum = np.fft.rfft(sound)
     kept = spectrum[: length // 2 + 1]
     return (np.fft.irfft(kept, length) * (length / len(sound))).astype(np.float32)
@@ -114,11 +115,12 @@ def spoken(
     drawn: Sequence[Sentence], seed: int, voice: Callable[[str, random.Random], Samples]
 ) -> list[Recording]:
     """Speak sentences, two at a time; the seed fixes the voices."""
+
+    def speak(index: int, sentence: Sentence) -> Samples:
+        return voice(sentence.said, random.Random(seed * 1_000_003 + index))
+
     with ThreadPoolExecutor(2) as pool:
-        sounds = pool.map(
-            lambda pair: voice(pair[1].said, random.Random(seed * 1_000_003 + pair[0])),
-            enumerate(drawn),
-        )
+        sounds = pool.map(speak, itertools.count(), drawn)
         return [
             Recording(sentence, np.round(sound * 32767).astype(np.int16))
             for sentence, sound in zip(drawn, sounds, strict=True)

@@ -17,11 +17,15 @@ Sound = NDArray[np.float64]
 
 
 def write_wav(path: Path, sound: Sound) -> None:
+    write_samples(path, samples(sound).tobytes())
+
+
+def write_samples(path: Path, data: bytes) -> None:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
-        file.writeframes(samples(sound).tobytes())
+        file.writeframes(data)
 
 
 def samples(*parts: Sound) -> NDArray[np.int16]:

@@ -15,7 +15,14 @@ from llmos.model_host import ModelHost
 from llmos.sdk import CallContext, ToolFailed, tools_of
 from llmos_tools.listen import Listen
 from llmos_tools.listen.settings import ListenSettings
-from tests.tools.listen.sounds import silence, tone, write_checkpoint, write_wav
+from tests.tools.listen.sounds import (
+    RATE,
+    silence,
+    tone,
+    write_checkpoint,
+    write_samples,
+    write_wav,
+)
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -75,7 +82,7 @@ async def test_a_multilingual_checkpoint_is_loaded_as_it_is(
 async def test_an_hour_of_silence_has_no_speech_and_asks_no_model(
     tool: Listen, context: CallContext, reported: list[str]
 ) -> None:
-    write_wav(context.workspace / "hour.wav", silence(3600))
+    write_samples(context.workspace / "hour.wav", bytes(2 * RATE * 3600))
     assert await tool.listen("hour.wav", context) == "no speech in it (1:00:00 long)"
     assert not any(line.startswith("minute") for line in reported)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmos.sdk import ToolFailed
-from llmos_kernel.abi import JsonObject
+from llmos_kernel.abi import Json, JsonObject
 from llmos_tools.listen.pauses import RATE, Stretch, stretches, windows
 from llmos_tools.listen.recording import decoded
 
@@ -58,13 +58,10 @@ class Transcriber:
         is_embedded = bool(request["is_embedded"])
         report("reading the recording")
         sound = decoded(folder / "recording", str(request["name"]), most_minutes)
-        pause_s, longest_s = (SENTENCE_PAUSE_S, SENTENCE_S) if is_embedded else (PAUSE_S, WINDOW_S)
-        parts = stretches(sound, pause_s)
-        # Sentences stay apart; for others the fewest windows of 30 s are the cheapest.
-        cut = [w for part in parts for w in windows([part], longest_s)] if is_embedded else None
-        lines: list[JsonObject] = []
+        cut = _cut(sound, is_embedded=is_embedded)
+        lines: list[Json] = []
         minutes = -(-len(sound) // (60 * RATE))
-        for window in cut if cut is not None else windows(parts, longest_s):
+        for window in cut:
             report(f"minute {window.start // (60 * RATE) + 1} of {minutes}")
             text = self._text(sound, window, EMBEDDED_OPTIONS if is_embedded else {})
             if text:
@@ -82,3 +79,11 @@ class Transcriber:
             **options,
         )
         return " ".join(str(said["text"]).split())
+
+
+def _cut(sound: NDArray[np.int16], *, is_embedded: bool) -> list[Stretch]:
+    """Return windows: a sentence each for the embedded model, else as few as can be."""
+    if is_embedded:
+        parts = stretches(sound, SENTENCE_PAUSE_S)
+        return [window for part in parts for window in windows([part], SENTENCE_S)]
+    return windows(stretches(sound, PAUSE_S), WINDOW_S)
