@@ -9,7 +9,7 @@ STEPS ?= 6000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: run test lint evaluate train bench doctor clean
+.PHONY: run test lint evaluate evaluate-media train bench doctor clean
 
 run: $(VENV)/installed $(VENV)/system-packages
 ifdef TASK
@@ -33,12 +33,17 @@ evaluate: $(VENV)/installed
 	for set in core core_2 core_3 unseen dialogues dialogues_2; do \
 	    echo $$set; $(BIN)/llmos eval tests/evaluation/$$set.jsonl || exit; done
 
+# The models of draw, listen and look, on what their training never saw; sheets in docs/media.
+evaluate-media: $(VENV)/installed-dev $(VENV)/system-packages
+	for tool in draw listen look; do echo $$tool; \
+	    $(BIN)/python -m media_training.evaluate_$$tool || exit; done
+
 # Two processes with one compute thread each: faster than one with two.
 train: $(VENV)/installed-dev
 	nice -n 19 $(BIN)/torchrun --nproc-per-node 2 -m llmos_kernel.training.recipe \
 	    --data $(DATA) --out $(RUN_FOLDER) --steps $(STEPS)
 
-# ONLY names one part: serving, decode, state, grammar, growth, traps, memory or tools.
+# ONLY names one part: serving, decode, state, grammar, growth, traps, memory, tools, media or calls.
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks $(ONLY)
 
@@ -73,6 +78,9 @@ $(VENV)/system-packages: | $(VENV)/torch
 	@missing=; \
 	command -v bwrap >/dev/null || missing="$$missing bubblewrap"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	command -v tesseract >/dev/null || missing="$$missing tesseract-ocr"; \
+	command -v espeak-ng >/dev/null || missing="$$missing espeak-ng"; \
+	command -v ffmpeg >/dev/null || missing="$$missing ffmpeg"; \
 	if [ -z "$$missing" ]; then touch $@; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "Installing$$missing ..." >&2; \

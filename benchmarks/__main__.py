@@ -9,7 +9,9 @@ import sys
 
 from benchmarks.llama_cpp import IS_INSTALLED
 
-PARTS = ("serving", "decode", "state", "grammar", "growth", "traps", "memory", "tools", "media")
+PARTS = (
+    "serving", "decode", "state", "grammar", "growth", "traps", "memory", "tools", "media", "calls",
+)  # fmt: skip
 
 
 def main() -> None:

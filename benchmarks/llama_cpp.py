@@ -16,16 +16,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file
-from transformers import Qwen3Config
 
 from benchmarks.method import REPOSITORY
 from benchmarks.models import BenchmarkModel
 
 IS_INSTALLED = find_spec("llama_cpp") is not None and find_spec("gguf") is not None
 if IS_INSTALLED:
-    import gguf
     import llama_cpp
+
+    from llmos_kernel.training.gguf import write_gguf
 
     llama_cpp.llama_backend_init()
 
@@ -42,47 +41,7 @@ CONTEXT_MULTIPLE = 256
 def gguf_of(model: BenchmarkModel, dtype: str) -> Path:
     """Write a model as GGUF anew, since its weights may have changed."""
     target = GGUF_FOLDER / f"{model.folder.name}-{dtype}.gguf"
-    target.parent.mkdir(parents=True, exist_ok=True)
     return write_gguf(model.folder, dtype, target)
-
-
-def write_gguf(folder: Path, dtype: str, target: Path) -> Path:
-    """Write a Qwen3 checkpoint as a GGUF file without a tokenizer; ids go in and come out."""
-    config = Qwen3Config.from_pretrained(folder)
-    writer = gguf.GGUFWriter(target, "qwen3")
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_tokenizer_model("none")
-    writer.add_vocab_size(config.vocab_size)
-    _add_tensors(writer, folder, config.num_hidden_layers, dtype)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return target
-
-
-def _add_tensors(writer: gguf.GGUFWriter, folder: Path, num_layers: int, dtype: str) -> None:
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, num_layers)
-    for name, tensor in load_file(folder / "model.safetensors").items():
-        values = tensor.float().numpy()
-        kind = gguf.GGMLQuantizationType.F32
-        # llama.cpp keeps norms in float32 in every file.
-        if dtype == "bfloat16" and values.ndim > 1:
-            kind = gguf.GGMLQuantizationType.BF16
-        writer.add_tensor(
-            names.get_name(name, try_suffixes=(".weight",)),
-            gguf.quants.quantize(values, kind),
-            raw_dtype=kind,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +100,8 @@ class LlamaCpp:
         )
         if not self._model:
             raise RuntimeError(f"llama.cpp cannot read {str(path)!r}; write it again")
-        vocabulary = llama_cpp.llama_model_get_vocab(self._model)
-        self._num_entries = llama_cpp.llama_vocab_n_tokens(vocabulary)
+        self._vocabulary = llama_cpp.llama_model_get_vocab(self._model)
+        self._num_entries = llama_cpp.llama_vocab_n_tokens(self._vocabulary)
         self._context = llama_cpp.llama_init_from_model(
             self._model, _parameters(num_sequences, num_tokens, is_exact)
         )
@@ -189,6 +148,23 @@ class LlamaCpp:
         """Make an empty sequence the same as another."""
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
         self.lengths[target] = self.lengths[source]
+
+    def tokens_of(self, text: str) -> list[int]:
+        """Tokenize plain text by the file's own tokenizer; control tokens stay text.
+
+        Raises:
+            RuntimeError: the file holds no tokenizer.
+        """
+        data = text.encode()
+        found = (llama_cpp.llama_token * (len(data) + 8))()
+        count = llama_cpp.llama_tokenize(
+            self._vocabulary, data, len(data), found, len(found), False, False
+        )
+        if count < 0:
+            raise RuntimeError(
+                f"llama.cpp cannot tokenize {text!r}; write the file with a tokenizer"
+            )
+        return list(found[:count])
 
     def truncate(self, sequence: int, length: int) -> None:
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1)

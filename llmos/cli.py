@@ -253,13 +253,17 @@ def config(as_json: AsJson = False) -> None:
 @app.command(name="eval")
 def evaluate(
     file: Annotated[Path, typer.Argument(help="Evaluation file, JSON lines.")],
+    tools: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of tools (OpenAI form) to stand beside the installed ones."),
+    ] = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
     """Run an evaluation file against the model, without running any tool."""
     from llmos.evaluation import run_evaluation
 
-    run_evaluation(file, _model_flags(model), as_json=as_json)
+    run_evaluation(file, _model_flags(model), more_tools=tools, as_json=as_json)
 
 
 @app.command()

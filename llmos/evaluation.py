@@ -24,7 +24,7 @@ from llmos.config import load_settings
 from llmos.model_host import ModelHost
 from llmos.plugins import plugin_tools
 from llmos.shell.progress import console, working
-from llmos.tool_files import described_tools
+from llmos.tool_files import described_tools, read_tool_file
 from llmos_kernel.abi import CallContext, Driver
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.engine.base import Engine
@@ -55,10 +55,19 @@ class Case(BaseModel):
 
 @dataclass(slots=True)
 class Verdict:
+    """How one case went; `is_offered`: the tools that it expects were among those offered."""
+
     case: Case
     is_correct: bool
+    is_offered: bool
     got: list[Any]
     duration_s: float
+
+    @property
+    def has_right_tools(self) -> bool:
+        """Whether the tools called are those expected, in order, whatever the arguments."""
+        called = [step["name"] for step in self.got if isinstance(step, dict) and "name" in step]
+        return called == [each["name"] for each in self.case.expect if "name" in each]
 
 
 @dataclass(slots=True)
@@ -155,18 +164,21 @@ def read_cases(path: Path) -> list[Case]:
     return cases
 
 
-def run_evaluation(path: Path, flags: dict[str, Any], *, as_json: bool) -> None:
-    """Run a file and print its figures.
+def run_evaluation(
+    path: Path, flags: dict[str, Any], *, more_tools: Path | None, as_json: bool
+) -> None:
+    """Run a file and print its figures; the tools in `more_tools` stand beside the installed ones.
 
     Raises:
         ConfigError: the file or the settings are wrong.
         ModelError: the model cannot be loaded.
     """
     cases = read_cases(path)
+    more = read_tool_file(more_tools) if more_tools else []
     settings = load_settings(**flags)
     with working("Loading the model"):
         renderer, engine = load_model(settings)
-    drivers = plugin_tools(settings, ModelHost(settings.models), console.print)
+    drivers = plugin_tools(settings, ModelHost(settings.models), console.print, more)
     limits, choice = limits_of(settings), tool_choice_of(settings)
     try:
         verdicts = asyncio.run(_evaluate(cases, renderer, engine, drivers, limits, choice))
@@ -218,7 +230,9 @@ async def _run_case(kernel: Kernel, judge: Judge, case: Case) -> Verdict:
             is_correct, got = await _run_request(kernel, process, judge, case, steps_s)
     except ModelError as error:
         is_correct, got = False, [str(error)]
-    return Verdict(case, is_correct, got, sum(steps_s))
+    expected = {call["name"] for call in case.expect if "name" in call}
+    is_offered = process.tools is None or expected <= process.tools
+    return Verdict(case, is_correct, is_offered, got, sum(steps_s))
 
 
 async def _timed_step(kernel: Kernel, process: Process, steps_s: list[float]) -> Step:
@@ -283,19 +297,17 @@ def _shown(trap: Any) -> dict[str, Any]:
 
 def summarize(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """Return the figures of a run, in the form that `--json` prints."""
-    correct = sum(verdict.is_correct for verdict in verdicts)
-    by_tag: dict[str, list[bool]] = defaultdict(list)
-    by_tool: dict[str, list[bool]] = defaultdict(list)
+    by_tag: dict[str, list[Verdict]] = defaultdict(list)
+    by_tool: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
         for tag in verdict.case.tags:
-            by_tag[tag].append(verdict.is_correct)
+            by_tag[tag].append(verdict)
         names = [e["name"] for e in verdict.case.expect if "name" in e]
-        by_tool[names[0] if names else "none"].append(verdict.is_correct)
+        by_tool[names[0] if names else "none"].append(verdict)
     times_ms = sorted(1000 * verdict.duration_s for verdict in verdicts)
     return {
-        "cases": len(verdicts),
-        "correct": correct,
-        "accuracy": round(correct / len(verdicts), 4),
+        **_share(verdicts),
+        "not_offered": [verdict.case.id for verdict in verdicts if not verdict.is_offered],
         "by_tag": {tag: _share(values) for tag, values in sorted(by_tag.items())},
         "by_tool": {tool: _share(values) for tool, values in sorted(by_tool.items())},
         "ms_per_case": {
@@ -310,11 +322,13 @@ def summarize(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     }
 
 
-def _share(values: Sequence[bool]) -> dict[str, Any]:
+def _share(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    correct = sum(verdict.is_correct for verdict in verdicts)
     return {
-        "cases": len(values),
-        "correct": sum(values),
-        "accuracy": round(sum(values) / len(values), 4),
+        "cases": len(verdicts),
+        "correct": correct,
+        "accuracy": round(correct / len(verdicts), 4),
+        "right_tools": sum(verdict.has_right_tools for verdict in verdicts),
     }
 
 
@@ -325,5 +339,7 @@ def _print_figures(figures: dict[str, Any]) -> None:
     for tool, share in figures["by_tool"].items():
         print(f"{tool:20} {share['correct']:4} of {share['cases']:4}  {share['accuracy']:.1%}")
     print(f"{'all':20} {figures['correct']:4} of {figures['cases']:4}  {figures['accuracy']:.1%}")
+    if figures["not_offered"]:
+        print(f"their tool was not among those offered: {', '.join(figures['not_offered'])}")
     times = figures["ms_per_case"]
     print(f"ms a case: median {times['p50']}, 95th percentile {times['p95']}")

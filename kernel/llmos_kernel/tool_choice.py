@@ -1,7 +1,7 @@
 """Chooses which tools a task is offered, where there are more than a model reads well.
 
 Knows words only: BM25 (Robertson and Zaragoza, 2009), as SQLite's full-text search has it, over
-the names and descriptions of tools. Knows no model and no process.
+the names, descriptions and arguments of tools. Knows no model and no process.
 """
 
 from __future__ import annotations
@@ -11,12 +11,22 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from llmos_kernel.abi import ToolSpec
 
-# A tool's name says more of what it does than its description.
-NAME_WEIGHT = 3.0
+# A tool's name says more of what it does than its description, its arguments less.
+NAME_WEIGHT, ARGUMENTS_WEIGHT = 3.0, 0.5
 MOST_WORDS = 64
+# Words that every request and description may hold: they say nothing of what a tool is for.
+COMMON_WORDS = frozenset(
+    """
+    a about after all also am an and any are as at be been but by can could did do does for from get
+    give had has have he her here him his how i if in into is it its just let like me my need no not
+    of on one or our out please she should so some such tell than that the their them then there
+    these they this to up us want was we were what when where which who will with would you your
+    """.split()
+)
 # What every task is offered unless the settings say otherwise; the embedded model is trained on it.
 USUAL_TOOLS = (
     "browse",
@@ -50,21 +60,39 @@ class ToolChoice:
 
 
 def ranked(specs: Sequence[ToolSpec], text: str) -> list[str]:
-    """Return the names of the tools that share a word with the text, the best match first."""
-    words = re.findall(r"\w+", text.lower())[:MOST_WORDS]
+    """Return the names of the tools that share a telling word with the text, the best first."""
+    words = [word for word in re.findall(r"\w+", text.lower()) if word not in COMMON_WORDS]
     if not words:
         return []
     with closing(sqlite3.connect(":memory:")) as index:
-        index.execute("CREATE VIRTUAL TABLE tool USING fts5(words, about, tokenize='porter')")
+        index.execute(
+            "CREATE VIRTUAL TABLE tool USING fts5(words, about, takes, tokenize='porter')"
+        )
         index.executemany(
-            "INSERT INTO tool (rowid, words, about) VALUES (?, ?, ?)",
-            ((i, _spaced(spec.name), spec.description) for i, spec in enumerate(specs)),
+            "INSERT INTO tool (rowid, words, about, takes) VALUES (?, ?, ?, ?)",
+            (
+                (i, _spaced(spec.name), spec.description, _arguments(spec))
+                for i, spec in enumerate(specs)
+            ),
         )
         found = index.execute(
-            "SELECT rowid FROM tool WHERE tool MATCH ? ORDER BY bm25(tool, ?, 1.0), rowid",
-            (" OR ".join(f'"{word}"' for word in words), NAME_WEIGHT),
+            "SELECT rowid FROM tool WHERE tool MATCH ? ORDER BY bm25(tool, ?, 1.0, ?), rowid",
+            (
+                " OR ".join(f'"{word}"' for word in words[:MOST_WORDS]),
+                NAME_WEIGHT,
+                ARGUMENTS_WEIGHT,
+            ),
         )
         return [specs[rowid].name for (rowid,) in found]
+
+
+def _arguments(spec: ToolSpec) -> str:
+    """Return the names and descriptions of a tool's arguments."""
+    properties: Any = spec.parameters.get("properties", {})
+    return " ".join(
+        f"{_spaced(name)} {schema.get('description', '') if isinstance(schema, dict) else ''}"
+        for name, schema in properties.items()
+    )
 
 
 def _spaced(name: str) -> str:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decode, grammar, growth, llama_cpp, media, memory, state, tools
+from benchmarks import calls, decode, grammar, growth, llama_cpp, media, memory, state, tools
 from benchmarks.llmos_engine import warm_engine
 from benchmarks.method import OURS
 from benchmarks.models import BenchmarkModel, embedded_model
 from benchmarks.serving import BOUND, FIFO, LLAMA, LOCK, Serving
 from benchmarks.workload import Shape
+from llmos.config import load_settings
 
 SHAPE = Shape(3, 3, num_prefix=40, num_prompt=20, num_result=10, num_new=8, tool_s=0.01)
 needs_llama = pytest.mark.skipif(
@@ -155,3 +156,11 @@ async def test_media_measures_a_conversation_beside_a_model_at_work_and_alone(
         (each,) = media.comparison([found], quantity).rounds
         assert set(each) == {OURS, media.ALONE, media.THREAD}
         assert all(milliseconds > 0 for milliseconds in each.values())
+
+
+async def test_calls_are_timed_behind_tables_of_each_size(tmp_path: Path) -> None:
+    asking = calls.Asking(5, load_settings(), tmp_path)
+    measured = await asking.measured(calls.requests_for_calls()[:4])
+    asking.close()
+    assert list(measured) == ["5 tools, median", "5 tools, p95"]
+    assert 0 < measured["5 tools, median"] <= measured["5 tools, p95"]

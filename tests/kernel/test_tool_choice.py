@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmos_kernel.abi import ToolSpec
+from llmos_kernel.abi import JsonObject, ToolSpec
 from llmos_kernel.tool_choice import ToolChoice, ranked
 
 NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -50,3 +50,18 @@ def test_words_are_matched_by_their_stems_and_a_name_counts_more_than_a_descript
 def test_signs_of_the_query_language_are_only_words() -> None:
     found = ranked(TOOLS, "mail\" OR (NEAR * - ^ lamps: '")
     assert set(found) == {"sendMail", "lights.dim"}
+
+
+def test_words_that_every_request_holds_choose_no_tool() -> None:
+    assert ranked(TOOLS, "Could you please tell me what this is and when it is at the end?") == []
+
+
+def test_the_words_of_its_arguments_find_a_tool_behind_those_named_for_them() -> None:
+    takes: JsonObject = {
+        "type": "object",
+        "properties": {"harbour": {"description": "where the ship lies"}},
+    }
+    berths = ToolSpec("reserve", "Book a place.", takes)
+    assert ranked([*TOOLS, berths], "a place for my ship")[0] == "reserve"
+    named = spec("find_ship", "Say where one is.")
+    assert ranked([berths, named], "ship") == ["find_ship", "reserve"]

@@ -235,3 +235,17 @@ def test_eval_prints_the_figures_of_a_file(home: Path, tmp_path: Path) -> None:
     file.write_text('{"id": "1"}')
     broken = run_cli(home, "eval", str(file))
     assert (broken.returncode, "cases.jsonl:1: expect" in broken.stderr) == (2, True)
+
+
+def test_eval_names_the_cases_whose_tool_was_not_among_those_offered(
+    home: Path, tmp_path: Path
+) -> None:
+    cases = [
+        {"id": "other", "user": "what is 17 * 24", "expect": [{"name": "thaw_pipe"}]},
+        {"id": "own", "user": "thaw the pipe", "expect": [{"name": "thaw_pipe"}]},
+    ]
+    file, tools = tmp_path / "cases.jsonl", tmp_path / "tools.json"
+    file.write_text("\n".join(json.dumps(case) for case in cases))
+    tools.write_text(json.dumps([{"name": "thaw_pipe", "description": "Warm one up."}]))
+    result = run_cli(home, "eval", "--json", "--tools", str(tools), str(file), check=True)
+    assert json.loads(result.stdout)["not_offered"] == ["other"]

@@ -6,14 +6,12 @@ the copying better than a true one that the model might guess. Knows no tokenize
 
 from __future__ import annotations
 
-import gzip
 import json
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from llmos_kernel.abi import JsonObject, Message, Role, ToolCall, ToolSpec
 from llmos_kernel.tool_choice import USUAL_TOOLS
@@ -22,6 +20,7 @@ from llmos_kernel.training.everyday_slots import EverydaySlots
 from llmos_kernel.training.phrasings import CallPattern, Intent, is_held_out, read_intents
 from llmos_kernel.training.replies import FAILURE_REPLIES, NO_TOOL_REPLIES
 from llmos_kernel.training.results import INJECTED_SHARE, Results, parts, read_injections
+from llmos_kernel.training.seal_tools import called_functions, read_json_lines
 from llmos_kernel.training.slots import EARLIER_SLOTS, RESULT_SLOTS, SLOT, Value, same
 from llmos_kernel.training.variation import varied
 
@@ -90,12 +89,6 @@ class Group:
     dialogues: Iterator[Dialogue]
 
 
-def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a gzipped JSON-lines file."""
-    with gzip.open(path, "rt") as lines:
-        yield from map(json.loads, lines)
-
-
 def load_builtin_tools() -> list[ToolSpec]:
     tools = json.loads((Path(__file__).parent / "builtin_tools.json").read_text())
     return [ToolSpec(**tool) for tool in tools]
@@ -110,11 +103,12 @@ class DialogueMaker:
     def __init__(self, data: Path, *, seed: int, held_out: bool = False) -> None:
         self._rng = random.Random(seed)
         self._builtin = {tool.name: tool for tool in load_builtin_tools()}
+        measured = called_functions(data)
         self._others = [
-            ToolSpec(**row) for row in read_json_lines(data / "sealtools_tools.jsonl.gz")
+            ToolSpec(**row)
+            for row in read_json_lines(data / "sealtools_tools.jsonl.gz")
+            if row["name"] not in measured
         ]
-        self._others_by_name = {tool.name: tool for tool in self._others}
-        self._single_requests = list(read_json_lines(data / "sealtools_dev.jsonl.gz"))
         sentences = _sentences(data)
         words = sorted({w for s in sentences for w in re.findall(r"[A-Za-z][a-z']{2,}", s)})
         self._slots = EverydaySlots(self._rng, words, sentences)
@@ -145,10 +139,8 @@ class DialogueMaker:
                 yield Group([], self._without_end(self._copying, []))
             elif roll < 0.4:
                 yield self._unseen()
-            elif roll < 0.46:
-                yield self._service()
             elif roll < 0.47:
-                yield self._single()
+                yield self._service()
             else:
                 table = self._table()
                 yield Group(table, self._without_end(self._session_or_copying, table))
@@ -399,19 +391,6 @@ class DialogueMaker:
             return Dialogue(tools, self._catalogue.service_dialogue(service))
 
         return Group(tools, self._without_end(draw, tools))
-
-    def _single(self) -> Group:
-        """One request with calls to tools of the Seal-Tools catalogue, among distractors."""
-        row = self._rng.choice(self._single_requests)
-        tools = [self._others_by_name[call["name"]] for call in row["calls"]]
-        tools += self._rng.sample(self._others, self._rng.randint(0, 2))
-        tools = list({tool.name: tool for tool in tools}.values())
-        self._rng.shuffle(tools)
-        calls = tuple(
-            ToolCall(f"call-{i}", c["name"], c["arguments"]) for i, c in enumerate(row["calls"])
-        )
-        messages = [Message(Role.USER, row["user"]), Message(Role.ASSISTANT, calls=calls)]
-        return Group(tools, iter([Dialogue(tools, messages)]))
 
 
 def _sentences(data: Path) -> Sequence[str]:

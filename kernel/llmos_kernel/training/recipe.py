@@ -73,7 +73,7 @@ def main() -> None:
     if world > 1:
         dist.init_process_group("gloo")
     settings.out.mkdir(parents=True, exist_ok=True)
-    run = _prepare(settings, rank, world)
+    run = prepare(settings, rank, world)
     train(run)
     if rank == 0:
         export(run)
@@ -96,7 +96,8 @@ def _arguments() -> Settings:
     return Settings(**vars(parser.parse_args()))
 
 
-def _prepare(settings: Settings, rank: int, world: int) -> Run:
+def prepare(settings: Settings, rank: int, world: int) -> Run:
+    """Return a run at its last checkpoint; where there is none, at its start."""
     tokenizer_path = settings.out / "tokenizer.json"
     if rank == 0 and not tokenizer_path.exists():
         make_tokenizer(settings).save(str(tokenizer_path))
@@ -178,10 +179,18 @@ def _save(run: Run) -> None:
     partial.replace(path)
 
 
-def _data(run: Run, *, held_out: bool = False) -> Iterator[Batch]:
+def held_out_batches(run: Run, count: int) -> list[Batch]:
+    """Return batches of the phrasings that training does not see, the same at every step."""
+    return list(itertools.islice(_batches(run, run.settings.seed + 500, held_out=True), count))
+
+
+def _data(run: Run) -> Iterator[Batch]:
     """Return this process's share of the data; a resumed run goes on with data of its own."""
+    return _batches(run, run.settings.seed + 1000 * run.step + run.rank, held_out=False)
+
+
+def _batches(run: Run, seed: int, *, held_out: bool) -> Iterator[Batch]:
     settings = run.settings
-    seed = settings.seed + 1000 * run.step + run.rank + (500 if held_out else 0)
     maker = DialogueMaker(settings.data, seed=seed, held_out=held_out)
     pad_id = run.renderer.control_id("<|pad|>")
     rows = settings.rows // run.world
@@ -207,7 +216,7 @@ def weighted_loss(model: Qwen3ForCausalLM, batch: Batch) -> torch.Tensor:
 def train(run: Run) -> None:
     settings = run.settings
     data = _data(run)
-    held_out = list(itertools.islice(_data(run, held_out=True), 4))
+    held_out = held_out_batches(run, 4)
     base_rates = [0.02, 3e-3]
     started, tokens_before, recent = time.monotonic(), run.tokens, 0.0
     run.model.train()
