@@ -29,7 +29,8 @@ MONEY = {
 }
 # One, and what is put after a plural's s.
 UNITS = {
-    "km/h": ("kilometre", " per hour"), "m/s": ("metre", " per second"), "mph": ("mile", " per hour"),
+    "km/h": ("kilometre", " per hour"), "m/s": ("metre", " per second"),
+    "mph": ("mile", " per hour"),
     "km": ("kilometre", ""), "cm": ("centimetre", ""), "mm": ("millimetre", ""), "m": ("metre", ""),
     "km²": ("square kilometre", ""), "m²": ("square metre", ""), "m³": ("cubic metre", ""),
     "kg": ("kilogram", ""), "g": ("gram", ""), "mg": ("milligram", ""), "t": ("tonne", ""),
