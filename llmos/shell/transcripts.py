@@ -10,6 +10,7 @@ import re
 
 _MORE_SUFFIXES = set("md toml yaml yml ini log cfg rs go com org net io dev".split())
 SUFFIXES = {suffix[1:] for suffix in mimetypes.types_map} | _MORE_SUFFIXES
+NOTHING_HEARD = "no speech"  # how listen begins, where it hears none
 _TIMES = re.compile(r"\[[\d:.,\s>–→-]+\]\s*")
 # "dot" and a word, or letters one by one: "dot t x t".
 _SUFFIX = re.compile(
@@ -19,6 +20,8 @@ _SUFFIX = re.compile(
 
 def as_typed(transcript: str) -> str:
     """Return the line that a transcript stands for; empty where nothing was said."""
+    if transcript.startswith(NOTHING_HEARD):
+        return ""
     text = " ".join(_TIMES.sub("", transcript).split())
     text = re.sub(r"(?<=\w) (?:forward )?slash (?=\w)", "/", text, flags=re.IGNORECASE)
     text = re.sub(r"(?<=\w) underscore (?=\w)", "_", text, flags=re.IGNORECASE)

@@ -89,7 +89,7 @@ class Spoken:
             report(heard.text.removeprefix("error: "))
             return ""
         line = as_typed(heard.text)
-        print(f"> {printable(line)}", flush=True)
+        print(f"> {printable(line)}" if line else "Nothing was heard.", flush=True)
         return line.lstrip("/")
 
     async def answer(self, text: str) -> None:
