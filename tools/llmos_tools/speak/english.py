@@ -6,7 +6,7 @@ Each rule turns one form into words; what a rule has made is words, so that no l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from decimal import Decimal
 from typing import TypeAlias
@@ -160,11 +160,11 @@ def _rule(pattern: str, words: Callable[[re.Match[str]], str]) -> Rule:
     return re.compile(pattern), words
 
 
-def _any_of(words: dict[str, tuple[str, str | None]] | dict[str, str]) -> str:
+def _any_of(words: Iterable[str]) -> str:
     return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
 
 
-_SIGNS = _any_of({sign: sign for sign in MONEY})
+_SIGNS = _any_of(MONEY)
 _AMOUNT = rf"(?P<sign>[{_SIGNS}]) ?(?P<amount>{_NUMBER})"
 _BEFORE = rf"(?P<before>{_NUMBER}) ?(?P<after>[{_SIGNS}])"
 _SPACED = r"==|!=|<=|>=|->|\*\*|[-=+*/<>−–&~]"
