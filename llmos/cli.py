@@ -44,15 +44,31 @@ Pid = Annotated[
 
 
 @app.callback(invoke_without_command=True)
-def shell(context: typer.Context, model: Model = None) -> None:
+def shell(
+    context: typer.Context,
+    model: Model = None,
+    voice: Annotated[
+        bool, typer.Option("--voice", help="Talk instead of typing: listen, act, speak, in turns.")
+    ] = False,
+    voice_from: Annotated[
+        list[Path] | None,
+        typer.Option(help="A recording to listen to in the microphone's place; with --voice."),
+    ] = None,
+    voice_to: Annotated[
+        Path | None,
+        typer.Option(help="A folder for the spoken answers, as WAV files; with --voice."),
+    ] = None,
+) -> None:
     """An operating system whose kernel is a local language model.
 
     Without a command, opens the interactive shell.
     """
     if context.invoked_subcommand is None:
         from llmos.shell.session import run_shell
+        from llmos.shell.voice import voice_options
 
-        raise typer.Exit(run_shell(_model_flags(model)))
+        talk = voice_options(voice, tuple(voice_from or ()), voice_to)
+        raise typer.Exit(run_shell(_model_flags(model), talk))
 
 
 @app.command()

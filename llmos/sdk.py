@@ -14,6 +14,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Annotated, Any, TypeAlias, overload
@@ -86,6 +87,11 @@ class FunctionTool:
         if owner is None:
             return self
         return FunctionTool(self._function.__get__(owner), self.spec, self._arguments)
+
+    def with_effects(self, effects: Collection[Effect]) -> FunctionTool:
+        """Return this tool with other effects: for one that reaches less on some machines."""
+        spec = replace(self.spec, effects=frozenset(effects))
+        return FunctionTool(self._function, spec, self._arguments)
 
     async def call(self, arguments: JsonObject, context: CallContext) -> Output:
         """Run one call; see `llmos_kernel.abi.Driver`."""

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
+from llmos_kernel.abi import Driver
 from llmos_kernel.calls import CallRunner, RunCall
 from llmos_kernel.conversation import Letter, Phase, Step
 from llmos_kernel.dialects.renderer import Renderer
@@ -290,6 +291,10 @@ class Kernel:
         for child in children:
             self.signal(child.pid, Signal.KILL)
         return [self._lives[child.pid] for child in children if child.pid in self._lives]
+
+    def driver(self, name: str) -> Driver | None:
+        """Return a tool, for those who use it themselves, beside the processes' calls."""
+        return self._table.find(name)
 
     @property
     def journal_path(self) -> Path:

@@ -70,6 +70,10 @@ class SyscallTable:
     def owner(self, name: str) -> str:
         return self._owners[name]
 
+    def find(self, name: str) -> Driver | None:
+        """Return the driver of a tool, where there is one."""
+        return self._drivers.get(name)
+
     def granted(self, tools: frozenset[str] | None) -> tuple[ToolSpec, ...]:
         """Return the specifications of these tools, or of all."""
         if tools is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
+from typing import Any, Protocol
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory
@@ -20,44 +20,86 @@ from llmos.shell.approval import ask_on_terminal
 from llmos.shell.foreground import interrupting
 from llmos.shell.screen import Screen
 from llmos.shell.starting import report, started
+from llmos.shell.voice import VoiceOptions, spoken
 from llmos_kernel.errors import LlmosError
 from llmos_kernel.kernel import Kernel
+from llmos_kernel.policy import deny_all
 from llmos_kernel.process import ExitStatus, Interrupted, Process, ProcessState
 
 GREETING = "llmos. Say what is to be done; /new starts afresh, Ctrl-C cancels, Ctrl-D leaves."
 
 
-def run_shell(flags: dict[str, Any]) -> int:
-    """Run the shell and return its exit status.
+class Talk(Protocol):
+    """How a person's words come in and the answers go out."""
+
+    greeting: str
+
+    async def next_line(self) -> str:
+        """Return what the person says next.
+
+        Raises:
+            EOFError: they are done.
+            KeyboardInterrupt: they took it back.
+        """
+        ...
+
+    async def answer(self, text: str) -> None:
+        """Give an answer, shown in pieces already or not; return when it has been given."""
+        ...
+
+
+def run_shell(flags: dict[str, Any], voice: VoiceOptions | None = None) -> int:
+    """Run the shell, by voice where that is given, and return its exit status.
 
     Raises:
         LlmosError: the system cannot start; the message says what to do.
     """
-    return asyncio.run(_shell(flags))
+    return asyncio.run(_shell(flags, voice))
 
 
-async def _shell(flags: dict[str, Any]) -> int:
+async def _shell(flags: dict[str, Any], voice: VoiceOptions | None) -> int:
     screen = Screen()
     options = BootOptions(
-        approve=ask_on_terminal,
+        approve=deny_all if voice and not sys.stdin.isatty() else ask_on_terminal,
         on_event=screen.show_step,
         on_text=screen.show_text,
         on_progress=screen.show_progress,
         report=report,
     )
-    async with started(load_settings(**flags), options) as kernel:
-        return await _converse(kernel, screen)
+    if voice is None:
+        async with started(load_settings(**flags), options) as kernel:
+            return await _converse(kernel, screen, Typed(screen))
+    settings = load_settings(**flags, **voice.flags())
+    async with started(settings, options) as kernel, spoken(kernel, screen, voice) as talk:
+        return await _converse(kernel, screen, talk)
 
 
-async def _converse(kernel: Kernel, screen: Screen) -> int:
-    prompt: PromptSession[str] = PromptSession(history=FileHistory(str(home_path() / "history")))
+class Typed:
+    """Lines that are typed, and answers that are read."""
+
+    greeting = GREETING
+
+    def __init__(self, screen: Screen) -> None:
+        self._prompt: PromptSession[str] = PromptSession(
+            history=FileHistory(str(home_path() / "history"))
+        )
+        self._screen = screen
+
+    async def next_line(self) -> str:
+        with patch_stdout():  # what is scheduled reports above the line that is being typed
+            return await self._prompt.prompt_async("> ")
+
+    async def answer(self, text: str) -> None:
+        self._screen.show_answer(text)
+
+
+async def _converse(kernel: Kernel, screen: Screen, talk: Talk) -> int:
     if sys.stdin.isatty():
-        print(GREETING)
+        print(talk.greeting)
     process = _new_process(kernel, screen)
     while True:
         try:
-            with patch_stdout():  # what is scheduled reports above the line that is being typed
-                line = (await prompt.prompt_async("> ")).strip()
+            line = (await talk.next_line()).strip()
         except KeyboardInterrupt:
             continue
         except EOFError:
@@ -72,7 +114,7 @@ async def _converse(kernel: Kernel, screen: Screen) -> int:
         elif line.startswith("/"):
             print(f"There is no command {line.split()[0]!r}; there is /new.")
         elif line:
-            await _turn(kernel, process, line, screen)
+            await _turn(kernel, process, line, screen, talk)
 
 
 def _new_process(kernel: Kernel, screen: Screen) -> Process:
@@ -87,14 +129,16 @@ def _finish(kernel: Kernel, process: Process) -> None:
         kernel.finish(process, ExitStatus.DONE)
 
 
-async def _turn(kernel: Kernel, process: Process, line: str, screen: Screen) -> None:
+async def _turn(kernel: Kernel, process: Process, line: str, screen: Screen, talk: Talk) -> None:
     """Run one turn; a failure or a cancellation is said and the session goes on."""
     try:
         with interrupting(kernel, process.pid):
-            screen.show_answer(await kernel.turn(process, line))
+            answer = await kernel.turn(process, line)
     except Interrupted:
         screen.end_line()
         print("Killed." if process.is_killed else "Cancelled.")
     except LlmosError as error:
         screen.end_line()
         report(str(error))
+    else:
+        await talk.answer(answer)
