@@ -24,7 +24,7 @@ from llmos_kernel.abi import CallContext, Driver, JsonObject, Label, ToolSpec
 CALLS_A_ROUND = 5
 PAGE = "<title>Kites</title><p>A kite flies. <a href='{}x'>More</a> <input aria-label='Name'></p>"
 # In this order: later calls act on what earlier ones made. `<n>` counts the calls of a tool from 0,
-# `<next>` is one more. timer only waits.
+# `<next>` is one more. timer only waits; listen has no model of its own yet.
 CALLS: Mapping[str, JsonObject] = {
     "calculate": {"expression": "17*24"},
     "python": {"code": "print(17*24)"},
@@ -37,12 +37,15 @@ CALLS: Mapping[str, JsonObject] = {
     "browse": {"url": "<url>"},
     "browse_type": {"number": 2, "text": "Ann"},
     "browse_screenshot": {},
+    "look": {"image": "page.png", "question": "what colour is it?"},
     "browse_click": {"number": 1},
     "browse_back": {},
     "search": {"query": "kites"},
     "remember": {"fact": "Ann flies <n> kites"},
     "recall": {"query": "kites"},
     "forget": {"fact": "Ann flies <n> kites"},
+    "draw": {"prompt": "a red house under a yellow sun"},
+    "speak": {"text": "A kite flies."},
     "now": {},
     "schedule": {"task": "say hello", "when": "tomorrow at 9"},
 }
@@ -85,10 +88,10 @@ def workspace() -> Generator[Path]:
         yield folder
 
 
-def drivers() -> dict[str, Driver]:
-    """Return the installed tools by name, the browser allowed to read this machine."""
-    settings = load_settings(browser={"allow_hosts": ["127.0.0.1"]})
-    found = plugin_tools(settings, ModelHost(settings.models), print)
+def drivers(models: ModelHost) -> dict[str, Driver]:
+    """Return the installed tools by name: the browser may read this machine, nothing is played."""
+    settings = load_settings(browser={"allow_hosts": ["127.0.0.1"]}, speak={"play": False})
+    found = plugin_tools(settings, models, print)
     return {owned.driver.spec.name: owned.driver for owned in found}
 
 
@@ -108,7 +111,8 @@ async def measure_tools(url: str, folder: Path) -> dict[str, float]:
     Raises:
         LlmosError: a call is refused or fails.
     """
-    tools = drivers()
+    models = ModelHost()
+    tools = drivers(models)
     found: dict[str, float] = {}
     context = CallContext(1, folder, home=folder.parent, label=Label.TRUSTED)
     for name, arguments in CALLS.items():
@@ -120,6 +124,7 @@ async def measure_tools(url: str, folder: Path) -> dict[str, float]:
         found |= {f"{name}, first": first, f"{name}, later": statistics.median(later)}
     for driver in tools.values():
         await driver.close()
+    await models.close()
     return found
 
 
@@ -154,7 +159,7 @@ def measure() -> dict[str, float]:
         )
         for name in CALLS
     ]
-    specs = [driver.spec for driver in drivers().values()]
+    specs = [driver.spec for driver in drivers(ModelHost()).values()]
     method = METHOD.format(rounds=len(rounds))
     save("tools", method, comparisons, setting, appendix=limits_table(specs))
     return {

@@ -14,6 +14,7 @@ from benchmarks.models import BenchmarkModel, embedded_model
 from benchmarks.serving import BOUND, FIFO, LLAMA, LOCK, Serving
 from benchmarks.workload import Shape
 from llmos.config import load_settings
+from llmos.model_host import ModelHost
 
 SHAPE = Shape(3, 3, num_prefix=40, num_prompt=20, num_result=10, num_new=8, tool_s=0.01)
 needs_llama = pytest.mark.skipif(
@@ -138,7 +139,7 @@ async def test_a_system_call_is_timed_over_calls_that_all_ran() -> None:
 
 
 async def test_every_tool_is_called_in_the_benchmark_of_tools() -> None:
-    assert set(tools.CALLS) | {"timer"} == set(tools.drivers())
+    assert set(tools.CALLS) | {"timer", "listen"} == set(tools.drivers(ModelHost()))
 
 
 async def test_media_measures_a_conversation_beside_a_model_at_work_and_alone(

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from llmos import plugins, tool
 from llmos.config import load_settings
+from llmos.model_host import ModelHost
 from llmos.sdk import CallContext, tools_of
 from llmos_kernel.errors import ConfigError
 from llmos_kernel.syscalls import SyscallTable
@@ -57,7 +58,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("installed")
 def test_a_broken_plugin_is_reported_and_the_others_load() -> None:
     reports: list[str] = []
-    found = plugins.discover_tools(provided=load_settings().provided(), report=reports.append)
+    found = plugins.discover_tools(
+        provided=[*load_settings().provided(), ModelHost()], report=reports.append
+    )
     names = {owned.driver.spec.name for owned in found}
     assert {"calculate", "python", "browse", "fine"} <= names
     assert len(reports) == 2

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from llmos.config import load_settings
+from llmos.model_host import ModelHost
 from llmos.plugins import discover_tools
 from llmos.sandbox.bubblewrap import sandbox_problem
 from llmos_kernel.abi import CallContext, Driver, Effect, Output
@@ -77,7 +78,7 @@ pytestmark = [needs_sandbox, pytest.mark.asyncio(loop_scope="module")]
 def found_in(
     folder: Path, *trusted: str, report: Callable[[str], None] = print
 ) -> list[OwnedDriver]:
-    provided = load_settings().provided()
+    provided = [*load_settings().provided(), ModelHost()]
     found = discover_tools(folder=folder, trusted=trusted, provided=provided, report=report)
     return [owned for owned in found if str(folder) in owned.owner]
 
