@@ -33,9 +33,9 @@ evaluate: $(VENV)/installed
 	for set in core core_2 core_3 unseen dialogues dialogues_2; do \
 	    echo $$set; $(BIN)/llmos eval tests/evaluation/$$set.jsonl || exit; done
 
-# The models of draw, listen and look, on what their training never saw; sheets in docs/media.
+# The models of draw and look, on what their training never saw; sheets in docs/media.
 evaluate-media: $(VENV)/installed-dev $(VENV)/system-packages
-	for tool in draw listen look; do echo $$tool; \
+	for tool in draw look; do echo $$tool; \
 	    $(BIN)/python -m media_training.evaluate_$$tool || exit; done
 
 # Two processes with one compute thread each: faster than one with two.

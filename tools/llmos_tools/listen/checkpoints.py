@@ -24,6 +24,11 @@ def checked_checkpoint(settings: ListenSettings) -> str:
         ToolFailed: the file is missing, not pinned, or another.
     """
     if settings.is_embedded:
+        if not EMBEDDED_FILE.exists():
+            raise ToolFailed(
+                "listen has no model of its own yet: name a Whisper checkpoint in the setting "
+                "listen.checkpoint, such as 'base'"
+            )
         return _checked(EMBEDDED_FILE, EMBEDDED_SHA256)
     path = Path(settings.checkpoint).expanduser()
     if path.suffix != ".pt":
