@@ -20,9 +20,10 @@ from llmos.control.protocol import control_folder
 from llmos.control.server import ControlServer, Followers
 from llmos.model_host import ModelHost
 from llmos.plugins import plugin_tools
+from llmos_kernel.confidence import Calibration
 from llmos_kernel.dialects.renderer import Renderer, detect_dialect
 from llmos_kernel.engine.base import Engine
-from llmos_kernel.errors import LlmosError, ModelError, StateError, UnknownArchitecture
+from llmos_kernel.errors import ConfigError, LlmosError, ModelError, StateError, UnknownArchitecture
 from llmos_kernel.journal import Journal, JournalEvent, explained
 from llmos_kernel.kernel import Kernel, Limits, ignore
 from llmos_kernel.policy import Approver, deny_all
@@ -103,6 +104,8 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         limits=limits_of(settings),
         is_dry_run=options.is_dry_run,
         tool_choice=tool_choice_of(settings, options.tools),
+        calibration=calibration_of(settings),
+        ask_below=settings.confidence.ask_below,
         on_event=tell,
         on_text=options.on_text,
         on_progress=options.on_progress,
@@ -157,6 +160,27 @@ def tool_choice_of(settings: Settings, asked_for: Sequence[OwnedDriver] = ()) ->
     most = settings.tools.most or (MOST_FOR_EMBEDDED if is_embedded else MOST_FOR_OTHERS)
     names = {owned.driver.spec.name for owned in asked_for}
     return ToolChoice(frozenset({*settings.tools.always, *names}), most)
+
+
+def calibration_of(settings: Settings) -> Calibration | None:
+    """Return how to read the model's own probabilities; None where nobody needs to.
+
+    Those of a checkpoint that nothing was fitted to are taken as they are.
+
+    Raises:
+        ConfigError: calls of an endpoint are to be asked for, which does not say how sure it is.
+        ModelError: what was fitted is damaged.
+    """
+    is_wanted = settings.confidence.ask_below > 0
+    if settings.model.is_endpoint:
+        if is_wanted:
+            raise ConfigError(
+                "confidence.ask_below needs a model that runs here: an endpoint does not say how "
+                "sure it is of a call; set it to 0"
+            )
+        return None
+    found = Calibration.beside(model_folder(settings.model.path))
+    return found or (Calibration() if is_wanted else None)
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -89,6 +89,19 @@ class ToolSettings(BaseModel):
     )
 
 
+class ConfidenceSettings(BaseModel):
+    """What to do with calls of which the model is not sure."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ask_below: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="a call of which the model is less sure needs a yes; 0 asks never",
+    )
+
+
 class McpSettings(BaseModel):
     """Where the servers of the Model Context Protocol are listed."""
 
@@ -128,6 +141,7 @@ class Settings(BaseSettings):
 
     model: ModelSettings = ModelSettings()  # pyright: ignore[reportCallIssue]
     tools: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    confidence: ConfidenceSettings = ConfidenceSettings()  # pyright: ignore[reportCallIssue]
     mcp: McpSettings = McpSettings()  # pyright: ignore[reportCallIssue]
     models: HostSettings = HostSettings()  # pyright: ignore[reportCallIssue]
 

@@ -19,13 +19,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.progress import track
 
-from llmos.boot import limits_of, load_model, tool_choice_of
+from llmos.boot import calibration_of, limits_of, load_model, tool_choice_of
 from llmos.config import load_settings
 from llmos.model_host import ModelHost
 from llmos.plugins import plugin_tools
 from llmos.shell.progress import console, working
 from llmos.tool_files import described_tools, read_tool_file
 from llmos_kernel.abi import CallContext, Driver
+from llmos_kernel.confidence import Calibration, Confidence
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.engine.base import Engine
 from llmos_kernel.errors import ConfigError, ModelError, RetryCall, ToolFailed
@@ -54,6 +55,24 @@ class Case(BaseModel):
 
 
 @dataclass(slots=True)
+class JudgedCall:
+    """A call of which the model said how sure it is; `has_right_tool`, whatever its arguments."""
+
+    confidence: Confidence
+    has_right_tool: bool
+    is_right: bool
+
+
+@dataclass(slots=True)
+class Play:
+    """What the model did in a case so far."""
+
+    got: list[Any] = field(default_factory=list[Any])
+    judged: list[JudgedCall] = field(default_factory=list[JudgedCall])
+    steps_s: list[float] = field(default_factory=list[float])
+
+
+@dataclass(slots=True)
 class Verdict:
     """How one case went; `is_offered`: the tools that it expects were among those offered."""
 
@@ -61,6 +80,7 @@ class Verdict:
     is_correct: bool
     is_offered: bool
     got: list[Any]
+    judged: list[JudgedCall]
     duration_s: float
 
     @property
@@ -180,8 +200,11 @@ def run_evaluation(
         renderer, engine = load_model(settings)
     drivers = plugin_tools(settings, ModelHost(settings.models), console.print, more)
     limits, choice = limits_of(settings), tool_choice_of(settings)
+    calibration = calibration_of(settings)
     try:
-        verdicts = asyncio.run(_evaluate(cases, renderer, engine, drivers, limits, choice))
+        verdicts = asyncio.run(
+            evaluate(cases, renderer, engine, drivers, limits, choice, calibration)
+        )
     finally:
         engine.close()
     figures = summarize(verdicts)
@@ -191,14 +214,16 @@ def run_evaluation(
         _print_figures(figures)
 
 
-async def _evaluate(
+async def evaluate(
     cases: Sequence[Case],
     renderer: Renderer,
     engine: Engine,
     drivers: Sequence[OwnedDriver],
     limits: Limits,
     choice: ToolChoice,
+    calibration: Calibration | None,
 ) -> list[Verdict]:
+    """Run cases one after the other; at the end the drivers are closed."""
     by_name = {owned.driver.spec.name: owned.driver for owned in drivers}
     judge = Judge(by_name.get("calculate"))
     verdicts: list[Verdict] = []
@@ -211,7 +236,7 @@ async def _evaluate(
             kernel = Kernel(
                 engine, renderer, table, journal,
                 workspace=Path(folder), model="evaluated", approve=deny_all, limits=limits,
-                tool_choice=choice,
+                tool_choice=choice, calibration=calibration,
             )  # fmt: skip
             verdicts.append(await _run_case(kernel, judge, case))
         journal.close()
@@ -222,71 +247,71 @@ async def _evaluate(
 
 async def _run_case(kernel: Kernel, judge: Judge, case: Case) -> Verdict:
     process = kernel.start(case.user or case.turns[0].get("user", ""))
-    steps_s: list[float] = []
+    play = Play()
     try:
-        if case.turns:
-            is_correct, got = await _run_dialogue(kernel, process, judge, case, steps_s)
-        else:
-            is_correct, got = await _run_request(kernel, process, judge, case, steps_s)
+        run = _run_dialogue if case.turns else _run_request
+        is_correct = await run(kernel, process, judge, case, play)
     except ModelError as error:
-        is_correct, got = False, [str(error)]
+        is_correct, play.got = False, [str(error)]
     expected = {call["name"] for call in case.expect if "name" in call}
     is_offered = process.tools is None or expected <= process.tools
-    return Verdict(case, is_correct, is_offered, got, sum(steps_s))
+    return Verdict(case, is_correct, is_offered, play.got, play.judged, sum(play.steps_s))
 
 
-async def _timed_step(kernel: Kernel, process: Process, steps_s: list[float]) -> Step:
+async def _step(
+    kernel: Kernel, process: Process, judge: Judge, play: Play, expected: Sequence[dict[str, Any]]
+) -> tuple[Step, list[bool]]:
+    """Let the model speak once; return its step, and which of its calls are those expected."""
     started = time.perf_counter()
     step = await kernel.step(process)
-    steps_s.append(time.perf_counter() - started)
-    return step
+    play.steps_s.append(time.perf_counter() - started)
+    play.got += [_shown(trap) for trap in step.traps] or [step.text]
+    rights: list[bool] = []
+    for index, call in enumerate(process.conversation.calls):
+        wanted = expected[index] if index < len(expected) else {}
+        trap = call.trap
+        has_right_tool = isinstance(trap, Trap) and trap.name == wanted.get("name")
+        rights.append(isinstance(trap, Trap) and await judge.accepts(wanted, trap))
+        if call.confidence is not None:
+            play.judged.append(JudgedCall(call.confidence, has_right_tool, rights[-1]))
+    return step, rights
 
 
 async def _run_request(
-    kernel: Kernel, process: Process, judge: Judge, case: Case, steps_s: list[float]
-) -> tuple[bool, list[Any]]:
+    kernel: Kernel, process: Process, judge: Judge, case: Case, play: Play
+) -> bool:
     """Collect calls until the model answers or has made as many as expected, and compare them."""
     kernel.tell(process, case.user or "")
-    got: list[Any] = []
-    traps: list[Any] = []
-    while not traps or len(traps) < len(case.expect):
-        step = await _timed_step(kernel, process, steps_s)
-        got += [_shown(trap) for trap in step.traps] or [step.text]
+    rights: list[bool] = []
+    while not rights or len(rights) < len(case.expect):
+        step, more = await _step(kernel, process, judge, play, case.expect[len(rights) :])
         if not step.traps:
             break
-        traps += step.traps
+        rights += more
         process.conversation.give_results(["done"] * len(step.traps))
-    if len(traps) != len(case.expect):
-        return False, got
-    for expected, trap in zip(case.expect, traps, strict=True):
-        if not isinstance(trap, Trap) or not await judge.accepts(expected, trap):
-            return False, got
-    return True, got
+    return len(rights) == len(case.expect) and all(rights)
 
 
 async def _run_dialogue(
-    kernel: Kernel, process: Process, judge: Judge, case: Case, steps_s: list[float]
-) -> tuple[bool, list[Any]]:
+    kernel: Kernel, process: Process, judge: Judge, case: Case, play: Play
+) -> bool:
     """Play the turns; every step of the model is compared with its own expectation."""
-    got: list[Any] = []
     is_correct = len(case.turns) == len(case.expect)
     for turn, expected in zip(case.turns, case.expect, strict=False):
         if "user" in turn:
             kernel.tell(process, turn["user"])
         else:
             process.conversation.give_results([turn["result"]])
-        step = await _timed_step(kernel, process, steps_s)
-        got += [_shown(trap) for trap in step.traps] or [step.text]
+        step, rights = await _step(kernel, process, judge, play, [expected])
         if "answer_contains" in expected:
             text = step.text.lower()
             is_right = not step.traps and any(
                 part.lower() in text for part in expected["answer_contains"]
             )
         else:
-            is_right = len(step.traps) == 1 and isinstance(step.traps[0], Trap)
-            is_right = is_right and await judge.accepts(expected, step.traps[0])  # pyright: ignore
+            is_right = rights == [True]
         is_correct = is_correct and is_right
-    return is_correct, got
+    return is_correct
 
 
 def _shown(trap: Any) -> dict[str, Any]:
@@ -314,12 +339,31 @@ def summarize(verdicts: Sequence[Verdict]) -> dict[str, Any]:
             "p50": round(statistics.median(times_ms), 1),
             "p95": round(times_ms[min(len(times_ms) - 1, int(0.95 * len(times_ms)))], 1),
         },
+        "ece": calibration_error([call for verdict in verdicts for call in verdict.judged]),
         "failures": [
-            {"id": v.case.id, "expected": v.case.expect, "got": v.got}
+            {
+                "id": v.case.id,
+                "expected": v.case.expect,
+                "got": v.got,
+                "confidence": [round(call.confidence.call, 4) for call in v.judged],
+            }
             for v in verdicts
             if not v.is_correct
         ],
     }
+
+
+def calibration_error(judged: Sequence[JudgedCall], *, num_bins: int = 10) -> float | None:
+    """Return the expected calibration error of calls (Naeini et al., 2015); None without any.
+
+    It is the distance of how sure the model was from how often it was right, in bins of equal
+    width, weighted by their calls.
+    """
+    bins: dict[int, list[JudgedCall]] = defaultdict(list)
+    for call in judged:
+        bins[min(int(call.confidence.call * num_bins), num_bins - 1)].append(call)
+    gaps = (sum(call.confidence.call - call.is_right for call in each) for each in bins.values())
+    return round(sum(map(abs, gaps)) / len(judged), 4) if judged else None
 
 
 def _share(verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -341,5 +385,7 @@ def _print_figures(figures: dict[str, Any]) -> None:
     print(f"{'all':20} {figures['correct']:4} of {figures['cases']:4}  {figures['accuracy']:.1%}")
     if figures["not_offered"]:
         print(f"their tool was not among those offered: {', '.join(figures['not_offered'])}")
+    if figures["ece"] is not None:
+        print(f"expected calibration error of calls: {figures['ece']:.1%}")
     times = figures["ms_per_case"]
     print(f"ms a case: median {times['p50']}, 95th percentile {times['p95']}")

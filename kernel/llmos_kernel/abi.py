@@ -5,6 +5,7 @@ Pure data: nothing here knows a model, a file or a process.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -71,13 +72,24 @@ class ToolSpec:
 class ToolCall:
     """A closed, decoded call; `id` is unique within its process.
 
-    `origins` says where the value of each grounded argument was taken from.
+    `origins` says where the value of each grounded argument was taken from; `confidence` how sure
+    the model is of the call, 0 to 1, where its engine can say.
     """
 
     id: str
     name: str
     arguments: JsonObject
     origins: Mapping[str, Label] = field(default_factory=dict[str, Label])
+    confidence: float | None = None
+
+    def __str__(self) -> str:
+        return call_text(self.name, self.arguments)
+
+
+def call_text(name: str, arguments: JsonObject) -> str:
+    """Return a call as people read it."""
+    shown = (f"{key}={json.dumps(v, ensure_ascii=False)}" for key, v in arguments.items())
+    return f"{name}({', '.join(shown)})"
 
 
 ResultStatus: TypeAlias = Literal[

@@ -121,8 +121,10 @@ class CallRunner:
         if call.is_started and spec.effects and not spec.is_repeatable:
             return ToolResult(call.id, "unknown", UNKNOWN.format(name=spec.name))
         request = call.request
-        if needs_approval(spec) and not await self._is_approved(process, request, spec):
-            return ToolResult(call.id, "denied", f"error: the user did not allow {spec.name}")
+        is_doubtful = call.confidence is not None and call.confidence.call < process.ask_below
+        is_asked = is_doubtful or needs_approval(spec)
+        if is_asked and not await self._is_approved(process, request, spec):
+            return ToolResult(call.id, "denied", _denial(request, spec))
 
         def on_start() -> None:
             if spec.effects:
@@ -181,6 +183,8 @@ class CallRunner:
             body = {"id": call.id, "name": call.trap.name, "arguments": dict(call.trap.arguments)}
             if call.origins:
                 body["origins"] = dict(call.origins)
+            if call.confidence:
+                body["confidence"] = call.confidence.body()
             event = self._trace.record(process, "tool_call", body)
         call.asked_at = event.time
         call.is_recorded = True
@@ -198,6 +202,16 @@ class CallRunner:
         call.result = result  # kept even where the journal cannot take it now
         self._trace.record(process, "tool_result", body)
         process.conversation.set_result(call, result)
+
+
+def _denial(call: ToolCall, spec: ToolSpec) -> str:
+    """Say why a call was not run: for its effects, or for doubt, which only then is the reason."""
+    if needs_approval(spec) or call.confidence is None:
+        return f"error: the user did not allow {spec.name}"
+    return (
+        f"error: not run, since nobody confirmed it and it is only {call.confidence:.0%} sure: "
+        f"{call}"
+    )
 
 
 def _lanes(runnable: list[tuple[PendingCall, Driver]]) -> list[list[tuple[PendingCall, Driver]]]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from llmos_kernel.abi import Label, ToolCall, ToolResult, ToolSpec
+from llmos_kernel.confidence import DECIMALS, Calibration, Confidence, confidence_of
 from llmos_kernel.dialects.codecs.strict_json import dump
-from llmos_kernel.dialects.renderer import Renderer
+from llmos_kernel.dialects.renderer import Mark, Renderer
 from llmos_kernel.grounding import Seen, grounded_keys
 from llmos_kernel.trap import Event, Malformed, Text, Trap, TrapParser
 
@@ -41,13 +42,17 @@ class Letter:
 class Step:
     """One reply of the model. `is_whole` is false where it has no stop token (yet).
 
-    The first `num_recorded` of `tokens` are in the journal.
+    `ends` says for each of `traps` how many tokens there were when it was read. The first
+    `num_recorded` of `tokens` are in the journal. `log_probabilities` are those of the tokens, or
+    fewer: none where the engine cannot say, or nobody asked.
     """
 
     parser: TrapParser
     tokens: list[int] = field(default_factory=list[int])
+    log_probabilities: list[float] = field(default_factory=list[float])
     text: str = ""
     traps: list[Trap | Malformed] = field(default_factory=list[Trap | Malformed])
+    ends: list[int] = field(default_factory=list[int])
     is_whole: bool = False
     is_ended: bool = False
     num_recorded: int = 0
@@ -60,6 +65,7 @@ class Step:
                 text += event.text
             elif isinstance(event, Trap | Malformed):
                 self.traps.append(event)
+                self.ends.append(len(self.tokens))
         self.text += text
         return text
 
@@ -68,12 +74,14 @@ class Step:
 class PendingCall:
     """A call of the last step. `is_recorded`: its intent is journalled; `is_started`: its effect
     may have begun; `is_malformed`: it could not be run as the model wrote it. `origins`: where the
-    values of grounded arguments come from. `asked_at`: the Unix time of the recorded intent.
+    values of grounded arguments come from. `confidence`: how sure the model is, where that is
+    known. `asked_at`: the Unix time of the recorded intent.
     """
 
     id: str
     trap: Trap | Malformed
     origins: Mapping[str, Label] = field(default_factory=dict[str, Label])
+    confidence: Confidence | None = None
     asked_at: float = 0.0
     is_recorded: bool = False
     is_started: bool = False
@@ -84,7 +92,8 @@ class PendingCall:
     def request(self) -> ToolCall:
         """The call as tools and users see it; only of one that is not malformed by form."""
         assert isinstance(self.trap, Trap)
-        return ToolCall(self.id, self.trap.name, self.trap.arguments, self.origins)
+        confidence = self.confidence.call if self.confidence else None
+        return ToolCall(self.id, self.trap.name, self.trap.arguments, self.origins, confidence)
 
 
 class Conversation:
@@ -98,15 +107,18 @@ class Conversation:
         specs: Sequence[ToolSpec] = (),
         *,
         told: Label = Label.TRUSTED,
+        calibration: Calibration | None = None,
     ) -> None:
         """Begin with the system message, which `system_ids` write; `specs` are its tools.
 
-        `told` is the label of what the process is told: a child is told by another model.
+        `told` is the label of what the process is told: a child is told by another model. Without
+        `calibration` nobody asks how sure the model is of its calls.
         """
         self._pid = pid
         self._renderer = renderer
         self._specs = specs
         self._told = told
+        self.calibration = calibration
         self.seen = Seen()
         self.context = list(system_ids)
         self.step: Step | None = None
@@ -158,11 +170,13 @@ class Conversation:
             self.step = Step(TrapParser(self._renderer, self._specs))
         return self.step
 
-    def feed(self, step: Step, token_id: int) -> str:
+    def feed(self, step: Step, token_id: int, log_probability: float | None = None) -> str:
         """Append what the model says and return the text that it completes."""
         self.context.append(token_id)
         self.num_tokens += 1
         step.tokens.append(token_id)
+        if log_probability is not None:
+            step.log_probabilities.append(round(log_probability, DECIMALS))
         step.is_whole = token_id in self._renderer.stop_ids
         return step.take(step.parser.feed(token_id))
 
@@ -175,10 +189,33 @@ class Conversation:
         text = step.take(step.parser.finish())
         step.is_ended = True
         self.num_steps += 1
-        self.calls = [self._pending(trap) for trap in step.traps]
+        starts = [0, *step.ends]
+        self.calls = [
+            self._pending(trap, self._confidence(step, trap, start, end))
+            for trap, start, end in zip(step.traps, starts, step.ends, strict=False)
+        ]
         return text
 
-    def _pending(self, trap: Trap | Malformed) -> PendingCall:
+    def _confidence(
+        self, step: Step, trap: Trap | Malformed, start: int, end: int
+    ) -> Confidence | None:
+        """Return how sure the model is of a call among the tokens [start, end) of a step."""
+        is_told = len(step.log_probabilities) == len(step.tokens)
+        if self.calibration is None or not is_told or isinstance(trap, Malformed):
+            return None
+        marks = self._renderer.marks
+        opened = [i for i in range(start, end) if marks.get(step.tokens[i]) is Mark.OPEN]
+        start = opened[-1] if opened else start
+        pieces = [self._renderer.piece(token_id) for token_id in step.tokens[start:end]]
+        return confidence_of(
+            trap.name,
+            trap.arguments,
+            pieces,
+            step.log_probabilities[start:end],
+            self.calibration,
+        )
+
+    def _pending(self, trap: Trap | Malformed, confidence: Confidence | None) -> PendingCall:
         """Return a call with where its grounded arguments come from; malformed without that."""
         call_id = self._next_call_id()
         if isinstance(trap, Malformed):
@@ -193,7 +230,7 @@ class Conversation:
             if origin is None:
                 return PendingCall(call_id, _ungrounded(trap, key, value))
             origins[key] = origin
-        return PendingCall(call_id, trap, origins)
+        return PendingCall(call_id, trap, origins, confidence)
 
     def _next_call_id(self) -> str:
         self.num_calls += 1

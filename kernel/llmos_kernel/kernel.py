@@ -15,6 +15,7 @@ from typing import Any, Unpack
 
 from llmos_kernel.abi import Driver
 from llmos_kernel.calls import CallRunner, RunCall
+from llmos_kernel.confidence import Calibration
 from llmos_kernel.conversation import Letter, Phase, Step
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.dispatch import Dispatcher
@@ -74,6 +75,8 @@ class Kernel:
         is_dry_run: bool = False,
         has_process_calls: bool = False,
         tool_choice: ToolChoice | None = None,
+        calibration: Calibration | None = None,
+        ask_below: float = 0.0,
         run_call: RunCall | None = None,
         on_event: Callable[[JournalEvent], None] = ignore,
         on_text: Callable[[int, str], None] = ignore,
@@ -84,8 +87,9 @@ class Kernel:
         `on_event` gets every journalled event, `on_text` (pid, piece) the answer as it comes,
         `on_progress` what calls say of how far they are. A dry run ends a turn before its calls are
         run. With `has_process_calls` models are offered the calls about processes; `tool_choice`
-        chooses the tools of each task, all without one. `run_call` runs checked calls in the
-        dispatcher's place.
+        chooses the tools of each task, all without one. With `calibration` the kernel reads how
+        sure the model is of each call; one of which it is less sure than `ask_below` needs a yes.
+        `run_call` runs checked calls in the dispatcher's place.
         """
         self._engine = engine
         calls = process_calls(self, journal.parent) if has_process_calls else []
@@ -100,6 +104,8 @@ class Kernel:
             limits=limits,
             is_dry_run=is_dry_run,
             tool_choice=tool_choice,
+            calibration=calibration,
+            ask_below=ask_below,
         )
         self._trace = Trace(journal, on_event)
         self._signals = Signals(self._trace)

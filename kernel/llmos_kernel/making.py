@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, replace
 
+from llmos_kernel.confidence import Calibration
 from llmos_kernel.conversation import Conversation
 from llmos_kernel.dialects.dialect import SYSTEM_PROMPT
 from llmos_kernel.dialects.renderer import Renderer
@@ -33,6 +34,8 @@ class ProcessMaker:
         limits: Limits,
         is_dry_run: bool,
         tool_choice: ToolChoice | None,
+        calibration: Calibration | None,
+        ask_below: float,
     ) -> None:
         self._journal = journal
         self._renderer = renderer
@@ -41,6 +44,8 @@ class ProcessMaker:
         self._limits = limits
         self._is_dry_run = is_dry_run
         self._tool_choice = tool_choice
+        self._calibration = calibration
+        self._ask_below = ask_below
         self._systems: dict[frozenset[str] | None, tuple[list[int], str]] = {}
 
     def new(
@@ -69,11 +74,19 @@ class ProcessMaker:
             model=self._model,
             limits=asdict(self._limits),
             is_dry_run=self._is_dry_run,
+            calibration=self._calibration,
+            ask_below=self._ask_below,
         )
         first = JournalEvent(0, 0, time.time(), "spawn", birth.body())
         pid = self._journal.add_process(task, self._model, events=[first])
+        specs = self._table.granted(tools)
         talk = Conversation(
-            pid, self._renderer, system_ids, self._table.granted(tools), told=birth.told
+            pid,
+            self._renderer,
+            system_ids,
+            specs,
+            told=birth.told,
+            calibration=birth.calibration,
         )
         process = _process(pid, task, RecoveredProcess(birth, talk, nice, 0.0))
         is_attended = options.get("is_attended", True)
@@ -152,6 +165,7 @@ def _process(pid: int, task: str, recovered: RecoveredProcess) -> Process:
         budget=birth.budget,
         tools=birth.tools,
         is_dry_run=birth.is_dry_run,
+        ask_below=birth.ask_below,
     )
     if birth.budget.max_seconds is not None:
         process.deadline = time.monotonic() + birth.budget.max_seconds - recovered.seconds_used

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
 from llmos_kernel.abi import Effect, Label, ToolResult, ToolSpec
+from llmos_kernel.confidence import Calibration
 from llmos_kernel.conversation import Conversation, Letter, PendingCall
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.errors import LlmosError, StateError
@@ -36,7 +37,8 @@ class Birth:
     """What a process is given when it is made, and keeps: the body of its `spawn` event.
 
     `system` is the digest of the blob that holds its system prompt and tools; `fork` names the
-    process and the event that a forked one continues.
+    process and the event that a forked one continues. `calibration` says how sure the model is of
+    its calls; one of which it is less sure than `ask_below` needs a yes.
     """
 
     parent: int | None
@@ -49,6 +51,8 @@ class Birth:
     limits: dict[str, int]
     is_dry_run: bool
     fork: dict[str, int] | None = None
+    calibration: Calibration | None = None
+    ask_below: float = 0.0
 
     @property
     def told(self) -> Label:
@@ -67,14 +71,18 @@ class Birth:
             "limits": self.limits,
             "is_dry_run": self.is_dry_run,
             "fork": self.fork,
+            "calibration": None if self.calibration is None else asdict(self.calibration),
+            "ask_below": self.ask_below,
         }
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Birth:
         budget, tools = body["budget"], body["tools"]
+        calibration = body.get("calibration")
         values: dict[str, Any] = {
             "budget": Budget(budget["tokens"], budget["seconds"]),
             "tools": None if tools is None else frozenset(tools),
+            "calibration": None if calibration is None else Calibration(**calibration),
         }
         return cls(**(body | values))
 
@@ -138,7 +146,9 @@ def rebuild(
         birth = Birth.of(events[0].body)
         prompt, specs = read_system(load_blob(birth.system))
         system_ids = renderer.system_ids(prompt, specs)
-        talk = Conversation(pid, renderer, system_ids, specs, told=birth.told)
+        talk = Conversation(
+            pid, renderer, system_ids, specs, told=birth.told, calibration=birth.calibration
+        )
         rebuilding = _Rebuilding(talk, birth.nice)
         for number, event in enumerate(events):
             if event.seq != number:
@@ -205,8 +215,9 @@ class _Rebuilding:
         step = talk.open_step()
         if step.is_ended:
             raise _senseless(event)
+        told = iter(event.body.get("log_probabilities", ()))
         for token_id in event.body["tokens"]:
-            talk.feed(step, token_id)
+            talk.feed(step, token_id, next(told, None))
         step.num_recorded = len(step.tokens)
         if reason in CLOSED_REASONS:
             talk.end_step()

@@ -269,6 +269,8 @@ class RecordedEngine(FakeEngine):
         is_open = self._conductor.is_next_piece_open()
         if not is_open:
             await self._conductor.turn_of("step")
+        if piece and request.log_probabilities is not None:
+            request.log_probabilities += piece.body.get("log_probabilities", ())
         for token_id in piece.body["tokens"] if piece else ():
             yield token_id
         if is_open:

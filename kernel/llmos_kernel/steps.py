@@ -141,6 +141,7 @@ class StepRunner:
             nice=process.nice,
             is_interactive=process.is_interactive,
             mask=self._mask(process, step),
+            log_probabilities=None if process.conversation.calibration is None else [],
         )
 
     def _mask(self, process: Process, step: Step) -> TokenMask | None:
@@ -153,9 +154,11 @@ class StepRunner:
 
     async def _take_tokens(self, process: Process, step: Step, request: GenerateRequest) -> None:
         talk = process.conversation
+        # It grows as the engine goes on, by one before each token.
+        told = iter(() if request.log_probabilities is None else request.log_probabilities)
         async with aclosing(self._engine.generate(request)) as tokens:  # pyright: ignore
             async for token_id in tokens:
-                if text := talk.feed(step, token_id):
+                if text := talk.feed(step, token_id, next(told, None)):
                     self._on_text(process.pid, text)
                 if step.is_whole:
                     return
@@ -164,7 +167,10 @@ class StepRunner:
         tokens = step.tokens[step.num_recorded :]
         is_over = reason in ("stop", "limit", "deadline")
         if tokens or is_over:
-            self._trace.record(process, "step", {"tokens": tokens, "reason": reason})
+            body: dict[str, Any] = {"tokens": tokens, "reason": reason}
+            if told := step.log_probabilities[step.num_recorded :]:
+                body["log_probabilities"] = told
+            self._trace.record(process, "step", body)
             step.num_recorded = len(step.tokens)
         if is_over and (text := process.conversation.end_step()):
             self._on_text(process.pid, text)

@@ -14,6 +14,7 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from llmos.shell.progress import console
+from llmos_kernel.abi import call_text
 from llmos_kernel.journal import JournalEvent
 from llmos_kernel.process import ProcessState
 from llmos_kernel.progress import Progress
@@ -106,11 +107,8 @@ class Screen:
             return
         match event.kind:
             case "tool_call":
-                arguments = ", ".join(
-                    f"{key}={json.dumps(value, ensure_ascii=False)}"
-                    for key, value in event.body["arguments"].items()
-                )
-                self._print(f"→ {event.body['name']}({arguments})", "cyan")
+                call = call_text(event.body["name"], event.body["arguments"])
+                self._print(f"→ {call}", "cyan")
             case "tool_result":
                 is_ok = event.body["status"] == "ok"
                 self._print(f"← {event.body['text']}", "green" if is_ok else "red")

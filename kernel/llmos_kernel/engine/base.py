@@ -42,7 +42,9 @@ class GenerateRequest:
 
     `temperature` 0 is greedy. `deadline` is a value of `time.monotonic()`, or None. The share of
     the model that a request gets is counted by `pid`; a smaller `nice` (-20 to 19) gets more, and
-    an interactive request goes before those that are not.
+    an interactive request goes before those that are not. Where `log_probabilities` is a list, an
+    engine that can say it appends that of each new token, before it yields it: how likely the model
+    itself holds it, whatever the mask allows and the temperature is.
     """
 
     tokens: Sequence[int]
@@ -55,6 +57,7 @@ class GenerateRequest:
     nice: int = 0
     is_interactive: bool = False
     mask: TokenMask | None = None
+    log_probabilities: list[float] | None = None
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from llmos_kernel.engine.base import CacheUse, GenerateRequest
@@ -30,6 +30,7 @@ class FakeEngine:
 
     A request takes the next script of its pid where `by_pid` has one, else the next of `scripts`.
     One that goes on where a broken off request ended goes on with the rest of that one's script.
+    `log_probability` says how likely each token is; without it nothing is known of that.
     """
 
     takes_masks = False
@@ -40,11 +41,13 @@ class FakeEngine:
         *,
         by_pid: Mapping[int, Iterable[Script]] | None = None,
         context_length: int = 4096,
+        log_probability: Callable[[int], float] | None = None,
     ) -> None:
         self._scripts = iter(scripts)
         self._by_pid = {pid: iter(own) for pid, own in (by_pid or {}).items()}
         self._rests: dict[int, tuple[list[int], list[int | Gate]]] = {}
         self._uses: defaultdict[int, CacheUse] = defaultdict(CacheUse)
+        self._log_probability = log_probability
         self.context_length = context_length
         self.requests: list[GenerateRequest] = []
         self.released: list[int] = []
@@ -66,6 +69,8 @@ class FakeEngine:
                 await asyncio.sleep(0)
                 del rest[0]
                 said.append(item)
+                if self._log_probability and request.log_probabilities is not None:
+                    request.log_probabilities.append(self._log_probability(item))
                 yield item
         finally:
             self._rests[request.pid] = ([*request.tokens, *said], rest)

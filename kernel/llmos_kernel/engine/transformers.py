@@ -20,7 +20,7 @@ from transformers.utils import logging
 
 from llmos_kernel.engine.base import CacheUse, GenerateRequest
 from llmos_kernel.engine.torch.checkpoint import default_dtype
-from llmos_kernel.engine.torch.sampling import best_allowed, draw
+from llmos_kernel.engine.torch.sampling import best_allowed, draw, log_totals
 from llmos_kernel.errors import ModelError
 
 # So many tokens of a prompt are computed before the deadline is looked at again.
@@ -186,9 +186,12 @@ class TransformersEngine:
         if len(self._held) < len(tokens):
             return None
         is_drawn = request.temperature > 0
+        (total,) = log_totals(logits[None], [request.log_probabilities is not None])
         (token_id,) = best_allowed(logits[None], [request.mask], is_drawn=[is_drawn])
         if is_drawn:
             token_id = draw(logits, request.temperature, generator)
+        if request.log_probabilities is not None:
+            request.log_probabilities.append(float(logits[token_id]) - total)
         if request.mask:
             request.mask.accept(token_id)
         return token_id

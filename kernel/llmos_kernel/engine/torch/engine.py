@@ -30,7 +30,7 @@ from llmos_kernel.engine.torch.checkpoint import (
 from llmos_kernel.engine.torch.decoder import Decoder, Segment
 from llmos_kernel.engine.torch.operations import Operations
 from llmos_kernel.engine.torch.pages import PAGE_SIZE, PageTable, pages_for
-from llmos_kernel.engine.torch.sampling import best_allowed, draw
+from llmos_kernel.engine.torch.sampling import best_allowed, draw, log_totals
 from llmos_kernel.errors import LlmosError, ModelError
 from llmos_kernel.scheduler import Scheduler, Share
 
@@ -363,6 +363,7 @@ class TorchEngine:
         works = [self._works[share.pid] for share in batch]
         is_due = [len(s.tokens) == w.num_pending for w, s in zip(works, segments, strict=True)]
         masks = [w.request.mask if due else None for w, due in zip(works, is_due, strict=True)]
+        totals = log_totals(logits, [w.request.log_probabilities is not None for w in works])
         best = best_allowed(logits, masks, is_drawn=[w.request.temperature > 0 for w in works])
         arrivals: list[tuple[Work, int | LlmosError | None]] = []
         for index, (work, segment) in enumerate(zip(works, segments, strict=True)):
@@ -374,6 +375,8 @@ class TorchEngine:
                     else draw(logits[index], work.request.temperature, work.generator)
                 )
                 work.tokens.append(token)
+                if (told := work.request.log_probabilities) is not None:
+                    told.append(float(logits[index, token]) - totals[index])
                 if work.request.mask:
                     work.request.mask.accept(token)
                 arrivals.append((work, token))

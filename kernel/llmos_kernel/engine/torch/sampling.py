@@ -50,6 +50,16 @@ def best_allowed(
     return best
 
 
+def log_totals(logits: torch.Tensor, is_asked: Sequence[bool]) -> list[float]:
+    """Return what to subtract from a row's logits to have log-probabilities, before any mask.
+
+    Logits (len(is_asked), vocabulary); of no use for rows that nobody asked for.
+    """
+    if not any(is_asked):
+        return [0.0] * len(is_asked)
+    return logits.float().logsumexp(dim=-1).tolist()
+
+
 def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> int:
     """Draw a token at a temperature above 0; logits (vocabulary,)."""
     shares = torch.softmax(logits.cpu() / temperature, dim=-1)
