@@ -270,7 +270,7 @@ class RecordedEngine(FakeEngine):
         if not is_open:
             await self._conductor.turn_of("step")
         if piece and request.log_probabilities is not None:
-            request.log_probabilities += piece.body.get("log_probabilities", ())
+            request.log_probabilities.extend(piece.body.get("log_probabilities", ()))
         for token_id in piece.body["tokens"] if piece else ():
             yield token_id
         if is_open:

@@ -100,9 +100,15 @@ def make_system(renderer: Renderer, tmp_path: Path) -> Callable[..., System]:
         approve: Approver = approve_all,
         context_length: int = 4096,
         by_pid: Mapping[int, Sequence[Script]] | None = None,
+        log_probability: Callable[[int], float] | None = None,
         **options: Any,
     ) -> System:
-        engine = FakeEngine(replies, by_pid=by_pid, context_length=context_length)
+        engine = FakeEngine(
+            replies,
+            by_pid=by_pid,
+            context_length=context_length,
+            log_probability=log_probability,
+        )
         journal = Journal(tmp_path / "journal.db")
         events: list[JournalEvent] = []
         texts: list[str] = []

@@ -105,6 +105,10 @@ async def generated(engine: TorchEngine, tokens: Sequence[int], **options: Any) 
     return [token_id async for token_id in engine.generate(request(tokens, **options))]
 
 
+async def collected(engine: TorchEngine, asked: GenerateRequest) -> list[int]:
+    return [token_id async for token_id in engine.generate(asked)]
+
+
 def prompt(length: int, seed: int = 0) -> list[int]:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(1, 299, (length,), generator=generator).tolist()
@@ -136,6 +140,40 @@ async def test_greedy_output_equals_transformers_generate(
     engine = TorchEngine.load(folder, operations=operations)
     assert await generated(engine, tokens) == expected[0, length:].tolist()
     engine.close()
+
+
+class Only:
+    """A mask that allows one token."""
+
+    def __init__(self, token_id: int) -> None:
+        self._words = np.zeros(300 // 32 + 1, np.int32)
+        self._words[token_id // 32] = 1 << token_id % 32
+        self._token_id = token_id
+
+    def words(self) -> Any:
+        return self._words
+
+    def allows(self, token_id: int) -> bool:
+        return token_id == self._token_id
+
+    def accept(self, token_id: int) -> None:
+        assert token_id == self._token_id
+
+
+async def test_log_probabilities_are_the_models_own_whatever_a_mask_allows(
+    tmp_path: Path, engine: TorchEngine
+) -> None:
+    tokens, told, told_free = prompt(40), list[float](), list[float]()
+    stream = request(tokens, 5, pid=1, mask=Only(7), log_probabilities=told)
+    free = request(tokens, 5, pid=2, log_probabilities=told_free)
+    said, free_said = await asyncio.gather(*(collected(engine, each) for each in (stream, free)))
+    assert said == [7] * 5
+    reference = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    for new, heard in ((said, told), (free_said, told_free)):
+        with torch.no_grad():
+            logits = reference(torch.tensor([[*tokens, *new]])).logits[0, 39:-1]
+        expected = logits.log_softmax(-1)[range(len(new)), new]
+        torch.testing.assert_close(torch.tensor(heard), expected, atol=2e-3, rtol=1e-3)
 
 
 async def test_a_sequence_that_goes_on_equals_one_computed_afresh_and_reuses_its_cache(

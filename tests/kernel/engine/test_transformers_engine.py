@@ -90,6 +90,15 @@ async def test_greedy_tokens_are_those_of_generate(engine: TransformersEngine) -
         assert await said(engine, PROMPT[:length], 24) == expected(engine, PROMPT[:length], 24)
 
 
+async def test_it_says_how_likely_each_token_is(engine: TransformersEngine) -> None:
+    told: list[float] = []
+    new = await said(engine, PROMPT[:20], 6, log_probabilities=told)
+    with torch.no_grad():
+        logits = engine._model(torch.tensor([[*PROMPT[:20], *new]])).logits[0, 19:-1]
+    expected = logits.log_softmax(-1)[range(len(new)), new]
+    torch.testing.assert_close(torch.tensor(told), expected, atol=2e-3, rtol=1e-3)
+
+
 async def test_a_grown_conversation_computes_only_what_is_new(engine: TransformersEngine) -> None:
     first = await said(engine, PROMPT, 10, pid=1)
     grown = [*PROMPT, *first, 5, 6, 7]
