@@ -11,9 +11,10 @@ import pytest
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 import llmos_kernel
-from llmos.boot import BootOptions, booted, chat_template, load_model
+from llmos.boot import BootOptions, booted, calibration_of, chat_template, load_model
 from llmos.config import load_settings
-from llmos_kernel.errors import ModelError
+from llmos_kernel.confidence import Calibration
+from llmos_kernel.errors import ConfigError, ModelError
 
 MODEL = Path(llmos_kernel.__file__).parent / "model"
 
@@ -28,6 +29,20 @@ def test_a_chat_template_is_found_in_its_own_file_or_in_the_tokenizers(tmp_path:
     assert chat_template(tmp_path) == "ab"
     (tmp_path / "chat_template.jinja").write_text("own")
     assert chat_template(tmp_path) == "own"
+
+
+def test_an_endpoint_that_does_not_say_how_sure_it_is_cannot_be_asked_for() -> None:
+    endpoint = {"path": "http://localhost:1/v1"}
+    assert calibration_of(load_settings(model=endpoint)) is None
+    with pytest.raises(ConfigError, match=r"confidence\.ask_below needs a model that runs here"):
+        calibration_of(load_settings(model=endpoint, confidence={"ask_below": 0.5}))
+
+
+def test_what_no_calibration_was_fitted_to_is_read_only_where_it_decides(tmp_path: Path) -> None:
+    model = {"path": str(tmp_path)}
+    assert calibration_of(load_settings(model=model)) is None
+    found = calibration_of(load_settings(model=model, confidence={"ask_below": 0.5}))
+    assert found == Calibration()
 
 
 @pytest.mark.parametrize("damaged", ["{", "[]", '{"chat_template": [1]}'])

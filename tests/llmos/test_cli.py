@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -62,6 +63,20 @@ def test_the_answer_goes_to_stdout_and_the_steps_to_stderr(home: Path) -> None:
     assert len(result.stdout.splitlines()) == 1
     assert "→ calculate(" in result.stderr
     assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_what_it_is_not_sure_of_is_not_done_unasked_and_one_line_names_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMOS_CONFIDENCE__ASK_BELOW", "1")
+    result = run_cli(home, "run", "What is 17 * 24?")
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("←")]
+    assert re.search(r'nobody confirmed it and it is only \d+% sure: calculate\(expr.*"\)$', line)
+    allowed = run_cli(home, "run", "--yes", "--json", "What is 17 * 24?", check=True)
+    call, outcome, _ = events_of(allowed)
+    assert 0 < call["confidence"]["call"] < 1
+    assert call["confidence"]["arguments"].keys() == {"expression"}
+    assert outcome["text"] == "408"
 
 
 def test_a_dry_run_prints_the_call_and_runs_nothing(home: Path) -> None:
@@ -232,6 +247,8 @@ def test_eval_prints_the_figures_of_a_file(home: Path, tmp_path: Path) -> None:
     (failure,) = figures["failures"]
     assert failure["id"] == "2"
     assert failure["got"] == [{"name": "calculate", "arguments": {"expression": "17*24"}}]
+    (confidence,) = failure["confidence"]  # the same for both, of which one is right
+    assert figures["ece"] == pytest.approx(abs(2 * confidence - 1) / 2, abs=1e-3)
     file.write_text('{"id": "1"}')
     broken = run_cli(home, "eval", str(file))
     assert (broken.returncode, "cases.jsonl:1: expect" in broken.stderr) == (2, True)

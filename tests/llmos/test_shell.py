@@ -55,6 +55,21 @@ def test_a_session_answers_remembers_its_history_and_leaves_on_ctrl_d(
     assert "+What is 17 * 24?" in (home / "history").read_text()
 
 
+@pytest.fixture
+def asks_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMOS_CONFIDENCE__ASK_BELOW", "1")
+
+
+@pytest.mark.usefixtures("asks_always", "shell")
+def test_a_call_it_is_not_sure_of_is_asked_for_by_name(shell: pexpect.spawn) -> None:
+    shell.sendline("What is 17 * 24?")
+    shell.expect(r"I am only \d+% sure what you want")
+    shell.expect(r"Shall I call calculate\(expression=.17\*24.\)\? \[y/N\] ")
+    shell.sendline("y")
+    shell.expect("408")
+    leave(shell)
+
+
 def test_ctrl_c_cancels_the_task_and_keeps_the_session(shell: pexpect.spawn) -> None:
     shell.sendline("Use Python to sort the list [52, 19, 88, 34].")
     shell.expect("→ python")
