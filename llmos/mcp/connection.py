@@ -73,6 +73,11 @@ class Connection:
         self._num_failures = 0
         self._not_before = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection that is not known to be lost."""
+        return self._session is not None and not self._session.over.is_set()
+
     async def call(self, tool: str, arguments: JsonObject) -> types.CallToolResult:
         """Call a tool, starting the server where it does not run. Cancellation is passed on.
 
@@ -100,7 +105,7 @@ class Connection:
 
     async def _usable(self) -> _Session:
         async with self._starting:
-            if self._session is None or self._session.over.is_set():
+            if self._session is None or not self.is_open:
                 await self._wait_for_turn()
                 self._session = self._begun()
             return self._session

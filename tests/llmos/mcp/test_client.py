@@ -84,7 +84,7 @@ async def test_a_server_that_dies_in_a_call_is_started_for_the_next(
         assert await output(connection, tmp_path, "add", a=1, b=2) == Output("3")
         first, second = marks.pids("STARTS")
         os.kill(second, signal.SIGKILL)
-        await eventually(lambda: not is_alive(second))
+        await eventually(lambda: not is_alive(second) and not connection.is_open)
         assert await output(connection, tmp_path, "add", a=2, b=2) == Output("4")
     assert first != second
     assert len(marks.pids("STARTS")) == 3
