@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("llama_cpp")
-pytest.importorskip("gguf")
-
 from benchmarks import llama_cpp
 from benchmarks.llama_calls import compare
 from benchmarks.models import EMBEDDED_FOLDER
@@ -25,6 +22,7 @@ REQUESTS = [
 def test_llama_cpp_makes_the_calls_and_the_tokens_that_transformers_makes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("llama_cpp")
     monkeypatch.setattr(llama_cpp, "GGUF_FOLDER", tmp_path)
     assert compare(REQUESTS) == {"requests": 2, "same_calls": 2, "same_tokens": 2}
 
