@@ -29,6 +29,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from llmos_kernel.dialects.dialect import EMBEDDED
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.dialects.tool_table import compact_table
+from llmos_kernel.training.attention import BLOCKED
 from llmos_kernel.training.batches import Batch, batches
 from llmos_kernel.training.dialogues import DialogueMaker
 from llmos_kernel.training.vocabulary import train_tokenizer
@@ -106,6 +107,7 @@ def prepare(settings: Settings, rank: int, world: int) -> Run:
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
     torch.manual_seed(settings.seed)
     model = Qwen3ForCausalLM(_config(settings, tokenizer))
+    model.set_attn_implementation(BLOCKED)
     run = Run(settings, model, Renderer(tokenizer, EMBEDDED), _optimizers(model), rank, world)
     checkpoint = settings.out / "checkpoint.pt"
     if checkpoint.exists():
@@ -206,10 +208,12 @@ def weighted_loss(model: Qwen3ForCausalLM, batch: Batch) -> torch.Tensor:
             position_ids=batch.positions,
             use_cache=False,
         ).logits
+    # The rows' last predictions, of a next row's first token, weigh nothing: no copy to cut them.
+    targets = batch.tokens.roll(-1, dims=1)
+    weights = torch.nn.functional.pad(batch.weights[:, 1:], (0, 1)).flatten()
     losses = torch.nn.functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(), batch.tokens[:, 1:].flatten(), reduction="none"
+        logits.flatten(0, 1).float(), targets.flatten(), reduction="none"
     )
-    weights = batch.weights[:, 1:].flatten()
     return (losses * weights).sum() / weights.sum()
 
 
