@@ -14,6 +14,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,8 +24,8 @@ from PIL import Image
 
 from llmos_tools.draw.painter import PICTURE, Painter
 from llmos_tools.draw.settings import EMBEDDED_STEPS, DrawSettings
-from media_training.figures import COLOURS, KINDS, figure
-from media_training.scenes import PIXELS, Relation, Scene, caption, render, scenes, sheet
+from media_training.figures import COLOURS, KINDS
+from media_training.scenes import PIXELS, Relation, Scene, Thing, caption, render, scenes, sheet
 
 ROOT: Final = Path(__file__).parent.parent
 NUM_CAPTIONS, NUM_SHOWN = 200, 20
@@ -39,8 +40,8 @@ Pixels = NDArray[np.float64]
 
 def judged(image: Image.Image, scene: Scene) -> dict[str, bool]:
     """Say what of a scene a picture of 64 x 64 pixels shows."""
-    shown, empty = _pixels(image), _pixels(render(Scene(scene.background, "one", ())))
-    drawn = np.linalg.norm(shown - empty, axis=2) > FAR_COLOUR
+    shown = _pixels(image)
+    drawn = _drawn(shown, scene.background)
     edge = np.ones_like(drawn)
     edge[3:-3, 3:-3] = False
     colours = {thing.colour for thing in scene.things}
@@ -55,6 +56,12 @@ def judged(image: Image.Image, scene: Scene) -> dict[str, bool]:
 
 def _pixels(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"), dtype=np.float64)
+
+
+def _drawn(shown: Pixels, background: str) -> Mask:
+    """Return what is not background."""
+    empty = _pixels(render(Scene(background, "one", ())))
+    return np.linalg.norm(shown - empty, axis=2) > FAR_COLOUR
 
 
 def _near(shown: Pixels, drawn: Mask, colour: str) -> Mask:
@@ -95,17 +102,45 @@ def _is_shaped(shown: Pixels, drawn: Mask, scene: Scene) -> bool:
     colour counts; of others half must be right.
     """
     if scene.relation is not None and scene.things[0].colour != scene.things[1].colour:
-        masks = [_near(shown, drawn, thing.colour) for thing in scene.things]
-        kinds = [_kind(mask, OWN_OUTLINES) if mask.any() else "" for mask in masks]
-        return kinds == [thing.kind for thing in scene.things]
+        parts = [_parts(_near(shown, drawn, thing.colour)) for thing in scene.things]
+        return all(
+            bool(of_colour)
+            and _kind(max(of_colour, key=np.sum), thing, scene.background, of_own_colour=True)
+            == thing.kind
+            for of_colour, thing in zip(parts, scene.things, strict=True)
+        )
+    like = scene.things[0]
     wanted = Counter(thing.kind for thing in scene.things)
-    found = Counter(_kind(part, OUTLINES) for part in _parts(drawn))
+    found = Counter(
+        _kind(part, like, scene.background, of_own_colour=False) for part in _parts(drawn)
+    )
     return all(found[kind] * 2 >= count for kind, count in wanted.items())
 
 
-def _kind(mask: Mask, outlines: dict[str, Mask]) -> str:
-    outline = _outline(mask)
-    return max(outlines, key=lambda kind: _likeness(outline, outlines[kind]))
+def _kind(part: Mask, like: Thing, background: str, *, of_own_colour: bool) -> str:
+    """Return the kind that would look most like a part, if it were drawn in its place.
+
+    What is compared with is seen through the same eyes: the largest part of its mask, so that a
+    sail or a window of another colour, or what fades into the background, is missing in both.
+    """
+    outline = _outline(part)
+    x, y = _middle(part)
+    outlines: dict[str, Mask] = {}
+    for kind in KINDS:
+        thing = replace(like, kind=kind, x=x, y=y)
+        shown = _pixels(render(Scene(background, "one", (thing,))))
+        drawn = _drawn(shown, background)
+        parts = _parts(_near(shown, drawn, thing.colour) if of_own_colour else drawn)
+        if parts:
+            outlines[kind] = _outline(max(parts, key=np.sum))
+    return max(outlines, key=lambda kind: _likeness(outline, outlines[kind]), default="")
+
+
+def _middle(part: Mask) -> tuple[float, float]:
+    """Return where the middle of the square around a part is, as parts of the width."""
+    rows, columns = np.nonzero(part)
+    middles = (columns.min() + columns.max() + 1) / 2, (rows.min() + rows.max() + 1) / 2
+    return middles[0] / PIXELS, middles[1] / PIXELS
 
 
 def _likeness(one: Mask, other: Mask) -> float:
@@ -119,20 +154,6 @@ def _outline(mask: Mask) -> Mask:
     side = int(max(rows.max() - top, columns.max() - left)) + 1
     image = Image.fromarray(mask).crop((left, top, left + side, top + side))
     return np.asarray(image.resize((OUTLINE, OUTLINE)).convert("L")) > 127
-
-
-def _known_outlines(*, of_own_colour: bool) -> dict[str, Mask]:
-    """Return the outline of each kind, of all of it or of what has the thing's own colour."""
-    drawn = {kind: np.asarray(figure(kind, "red", 4 * OUTLINE)) for kind in KINDS}
-    masks = {kind: pixels[:, :, 3] > 127 for kind, pixels in drawn.items()}
-    if of_own_colour:
-        for kind, pixels in drawn.items():
-            masks[kind] = _near(pixels[:, :, :3].astype(np.float64), masks[kind], "red")
-    return {kind: _outline(mask) for kind, mask in masks.items()}
-
-
-OUTLINES: Final = _known_outlines(of_own_colour=False)
-OWN_OUTLINES: Final = _known_outlines(of_own_colour=True)
 
 
 def _parts(mask: Mask) -> list[Mask]:
