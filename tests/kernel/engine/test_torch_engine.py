@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -29,6 +30,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+import llmos_kernel
 from llmos_kernel.engine.base import GenerateRequest
 from llmos_kernel.engine.torch.cache import KVMemory, PageCache
 from llmos_kernel.engine.torch.checkpoint import read_config, read_weights
@@ -40,6 +42,7 @@ from llmos_kernel.engine.torch.pages import PageTable
 from llmos_kernel.errors import ModelError
 from llmos_kernel.scheduler import Scheduler
 
+MODEL = Path(llmos_kernel.__file__).parent / "model"
 SIZES: dict[str, Any] = {
     "vocab_size": 300,
     "hidden_size": 64,
@@ -557,3 +560,28 @@ async def test_a_masked_request_says_only_what_its_mask_allows_and_its_neighbour
     assert all(token % 2 == 0 for token in masked[1:])
     assert any(token % 2 for token in free[1:])
     assert beside == free
+
+
+NEVER_CLOSED = """
+import asyncio, atexit, sys, threading
+from pathlib import Path
+from llmos_kernel.engine.base import GenerateRequest
+from llmos_kernel.engine.torch.engine import TorchEngine
+
+atexit.register(lambda: print([thread.name for thread in threading.enumerate()]))
+engine = TorchEngine.load(Path(sys.argv[1]))
+
+async def main():
+    async for _ in engine.generate(GenerateRequest((1, 2, 3), -1, 2000, pid=1)):
+        sys.exit(3)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_program_that_never_closed_its_engine_ends_without_the_compute_thread() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", NEVER_CLOSED, MODEL, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 120)
+    assert (process.returncode, said) == (3, b"['MainThread']\n")

@@ -8,6 +8,7 @@ values; where pages run short, those of idle processes are swapped out first. Kn
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import queue
 import threading
@@ -105,6 +106,8 @@ class TorchEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
+        # A thread that computes while the interpreter ends would abort the program.
+        atexit.register(self.close)
 
     @classmethod
     def load(cls, folder: Path, *, dtype: torch.dtype | None = None, **options: Any) -> TorchEngine:
@@ -195,6 +198,7 @@ class TorchEngine:
         return outcome[0]
 
     def close(self) -> None:
+        atexit.unregister(self.close)
         self._commands.put(self._stop)
         self._thread.join()
         self._memory.close()
