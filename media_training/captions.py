@@ -144,12 +144,17 @@ def text_stage(tokenizer: CLIPTokenizer, reader: Reader, steps: int) -> Stage:
 
 
 def _told(scene: Scene) -> tuple[int, list[int], list[int], list[tuple[float, float, float]]]:
-    """Return the numbers of background, kinds (0: no thing), colours, and the places."""
-    absent = MOST_THINGS - len(scene.things)
+    """Return the numbers of background, kinds (0: no thing), colours, and the places.
+
+    Things are in the order of kinds: a caption may name the second first ("B right of A"), so that
+    an order of the scene's own could not be told from it.
+    """
     kinds, colours = list(KINDS), list(COLOURS)
+    things = sorted(scene.things, key=lambda thing: (kinds.index(thing.kind), thing.x, thing.y))
+    absent = MOST_THINGS - len(things)
     return (
         BACKGROUNDS.index(scene.background),
-        [kinds.index(thing.kind) + 1 for thing in scene.things] + [0] * absent,
-        [colours.index(thing.colour) for thing in scene.things] + [0] * absent,
-        [(thing.x, thing.y, thing.size) for thing in scene.things] + [(0.0, 0.0, 0.0)] * absent,
+        [kinds.index(thing.kind) + 1 for thing in things] + [0] * absent,
+        [colours.index(thing.colour) for thing in things] + [0] * absent,
+        [(thing.x, thing.y, thing.size) for thing in things] + [(0.0, 0.0, 0.0)] * absent,
     )
