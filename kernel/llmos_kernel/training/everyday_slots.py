@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from llmos_kernel.training.slots import Slots, Value, number_in_words, same
+from llmos_kernel.training.slots import Slots, Value, number_in_words, ordinal, same
 
 CITIES = (
     "Paris,London,Berlin,Tokyo,New York,Los Angeles,Sydney,Cairo,Lagos,Nairobi,Mumbai,Delhi,"
@@ -123,6 +123,10 @@ class EverydaySlots(Slots):
 
     def url(self) -> str:
         scheme = self._one("", "", "", "https://", "https://", "http://")
+        if self.rng.random() < 0.12:
+            host = self._one("localhost", "127.0.0.1", f"192.168.{self.rng.randint(0, 9)}.7")
+            port = self._one("", f":{self.rng.randint(80, 9999)}", f":{self.rng.randint(1, 9)}000")
+            return f"{scheme}{host}{port}{self._url_path()}"
         first = self._one("", "", "www.", f"{self.plain_word()}.")
         name = self._one(
             self.plain_word(),
@@ -176,7 +180,14 @@ class EverydaySlots(Slots):
         owner = self._one(
             "my", "my", "the", "our", f"{self.name()}'s", f"my {self.rng.choice(RELATIVES)}'s"
         )
-        return f"{owner} {thing}"
+        place = self._one("garden", "garage", "office", "cellar", "gym", self.plain_word())
+        return self._one(
+            *[f"{owner} {thing}"] * 6,
+            f"the {thing} of {self._one(owner, 'the')} {self._one(place, self.plain_word())}",
+            f"the {self.plain_word()} that {self.name()} {self._one('likes', 'wants', 'lent me')}",
+            f"the {place} {self._one('code', 'key', 'password', 'address', 'number', 'hours')}",
+            f"{owner} {self.plain_word()}'s {thing}",
+        )
 
     def fact_about(self, topic: str) -> str:
         return f"{topic} is {self._fact_value()}"
@@ -196,6 +207,12 @@ class EverydaySlots(Slots):
             f"{self.phrase(2, 6)}",
             f"I parked on level {self.rng.randint(1, 9)}, row {self.letters(1, 2)}",
             f"the {self.plain_word()} meeting is every {self.rng.choice(WEEKDAYS)}",
+            f"my {self.plain_word()}s are {self._one(*PLACES, self.phrase(1, 3))}",
+            f"{self._one('we', 'I', who)} {self._one('owe', 'lent', 'gave')} {self.name()} "
+            f"{self.rng.randint(2, 900)} {self._one('euros', 'dollars', self.plain_word() + 's')}",
+            f"the spare {self.rng.choice(THINGS)} is {self._one(*PLACES)}",
+            f"level {self.letters(1, 1).upper()} {self._one('bay', 'row', 'gate')} "
+            f"{self.rng.randint(1, 99)} is where the {self.rng.choice(THINGS)} stands",
         )
 
     def _fact_value(self) -> str:
@@ -235,7 +252,9 @@ class EverydaySlots(Slots):
             f"{month} {day}",
             f"{day} {month} {self.rng.randint(1930, 2032)}",
             f"{self.rng.randint(2024, 2032)}-{self.rng.randint(1, 12):02}-{day:02}",
-            f"the {day}th of {month}" if 3 < day < 21 else f"{day} {month[:3]}",
+            f"the {ordinal(day)} of {month}",
+            f"{month} {ordinal(day)}",
+            f"{day} {month[:3]}",
             f"{day}.{self.rng.randint(1, 12)}.",
         )
 
@@ -272,10 +291,12 @@ class EverydaySlots(Slots):
             f"every day at {self.clock()}",
             f"daily at {self.clock()}",
             f"every {count} {self._one('minutes', 'hours', 'days', 'weeks')}",
-            f"on weekdays at {self.clock()}",
             f"every morning at {self.clock()}",
             f"every other {weekday}",
-            f"on the {self.rng.randint(4, 20)}th of every month",
+            f"on the {ordinal(self.rng.randint(1, 28))} of {self._one('every', 'each')} month",
+            f"{self._one('on weekdays', 'every weekday')} at {self.clock()}",
+            f"{self._one('on', 'at')} the {self._one('first', 'last')} {weekday} of the month",
+            f"at {self.clock()} on weekdays",
             f"at {self.clock()} every {weekday}",
             f"every {weekday} and {self._cased(self.rng.choice(WEEKDAYS))}",
             self._one(
@@ -373,6 +394,8 @@ class EverydaySlots(Slots):
             self.phrase(1, 6),
             f"good {self._one('morning', 'evening', 'night')}, {self.name()}",
             f"{self.name()}, {self._one('dinner is ready', 'the taxi is here', 'come down')}",
+            f"{self._one('hello', 'hi', 'goodbye', 'welcome', 'thank you')} {self.word()}",
+            self._one("hello", "welcome", "happy birthday"),
             f"the {self.plain_word()} is {self.plain_word()}",
             f"it is {self.clock()} in {self.city()}",
             self.fact(),

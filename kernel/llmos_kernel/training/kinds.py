@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from llmos_kernel.abi import Json
-from llmos_kernel.training.slots import Slots, number_in_words
+from llmos_kernel.training.slots import Slots, number_in_words, ordinal
 
 POOLS = Path(__file__).parent / "catalogue" / "pools.txt"
 YES = ("yes", "true", "on", "yes", "enabled")
@@ -231,10 +231,10 @@ class Values:
             self._rng.choice(WEEKDAYS),
             f"next {self._rng.choice(WEEKDAYS)}",
             f"{day.day} {day:%B}",
-            f"{day:%B} {_ordinal(day.day)}",
+            f"{day:%B} {ordinal(day.day)}",
             f"{day:%B} {day.day}, {day.year}",
             f"{day.day} {day:%b} {day.year}",
-            f"the {_ordinal(day.day)} of {day:%B}",
+            f"the {ordinal(day.day)} of {day:%B}",
             f"{day:%d/%m/%Y}",
             f"{day:%d.%m.}",
             day.isoformat(),
@@ -246,7 +246,7 @@ class Values:
         day = self._day()
         other = [
             f"{day.day} {day:%B} {day.year}",
-            f"{day:%B} {_ordinal(day.day)}, {day.year}",
+            f"{day:%B} {ordinal(day.day)}, {day.year}",
             f"{day:%B} {day.day}, {day.year}",
         ]
         shown = day.isoformat() if self._rng.random() < 0.7 else self._rng.choice(other)
@@ -347,8 +347,3 @@ class Values:
             f"{head}/{self._plain_word()}",
             f"{self._plain_word()}-{self._plain_word()}",
         ])  # fmt: skip
-
-
-def _ordinal(day: int) -> str:
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
-    return f"{day}{'th' if 10 < day < 14 else ending}"

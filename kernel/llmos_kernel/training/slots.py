@@ -70,6 +70,11 @@ def number_in_words(number: int) -> str:
     return str(num2words(number))
 
 
+def ordinal(number: int) -> str:
+    """Return a place in an order: `1st`, `22nd`."""
+    return str(num2words(number, to="ordinal_num"))
+
+
 class Slots:
     """Draws slot values. `words` and `sentences` are the pools of real language."""
 
@@ -194,7 +199,7 @@ class Slots:
                 str(self.rng.randint(1, 2030)),
             ]
         )
-        return f"{word}{self.rng.choice(['_', '-', '', '.'])}{second}"
+        return f"{word}{self.rng.choice(['_', '-', '', '.', ' '])}{second}"
 
     # Numbers -------------------------------------------------------------
 
