@@ -97,7 +97,10 @@ class PendingCall:
 
 
 class Conversation:
-    """The context of one process, which only grows, and where in its life the process is."""
+    """The context of one process, and where in its life the process is.
+
+    The context only grows, but for the system message, which changes with the tools.
+    """
 
     def __init__(
         self,
@@ -117,6 +120,7 @@ class Conversation:
         self._pid = pid
         self._renderer = renderer
         self._specs = specs
+        self._num_system = len(system_ids)
         self._told = told
         self.calibration = calibration
         self.seen = Seen()
@@ -162,6 +166,12 @@ class Conversation:
         self.step = self.answer = None
         self.user_messages.append(text)
         self.num_steps = self.num_malformed = 0
+
+    def set_tools(self, system_ids: Sequence[int], specs: Sequence[ToolSpec]) -> None:
+        """Put a system message with other tools in the place of the one that there is."""
+        self.context[: self._num_system] = system_ids
+        self._num_system = len(system_ids)
+        self._specs = specs
 
     def open_step(self) -> Step:
         """Return the step that is open, or open one."""

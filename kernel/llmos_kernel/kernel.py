@@ -42,7 +42,7 @@ from llmos_kernel.recovery import NotRecoverable, outcome
 from llmos_kernel.signals import Signals
 from llmos_kernel.steps import Limits, StepRunner, out_of_budget
 from llmos_kernel.syscalls import SyscallTable
-from llmos_kernel.tool_choice import ToolChoice
+from llmos_kernel.tool_choice import ChoosesTools
 from llmos_kernel.trace import Trace
 
 __all__ = ["Kernel", "Limits", "TaskFailed", "ignore"]
@@ -74,7 +74,7 @@ class Kernel:
         limits: Limits = DEFAULT_LIMITS,
         is_dry_run: bool = False,
         has_process_calls: bool = False,
-        tool_choice: ToolChoice | None = None,
+        tool_choice: ChoosesTools | None = None,
         calibration: Calibration | None = None,
         ask_below: float = 0.0,
         run_call: RunCall | None = None,
@@ -87,7 +87,7 @@ class Kernel:
         `on_event` gets every journalled event, `on_text` (pid, piece) the answer as it comes,
         `on_progress` what calls say of how far they are. A dry run ends a turn before its calls are
         run. With `has_process_calls` models are offered the calls about processes; `tool_choice`
-        chooses the tools of each task, all without one. With `calibration` the kernel reads how
+        chooses the tools of each message, all without one. With `calibration` the kernel reads how
         sure the model is of each call; one of which it is less sure than `ask_below` needs a yes.
         `run_call` runs checked calls in the dispatcher's place.
         """
@@ -440,7 +440,10 @@ class Kernel:
     # One step and its records ---------------------------------------------------
 
     def tell(self, process: Process, message: str) -> None:
-        """Append a user's message to a process's context."""
+        """Append a user's message to a process's context, with the tools that fit it."""
+        if changed := self._maker.other_tools(process, message):
+            self._trace.record(process, "tools", changed)
+            self._maker.give_tools(process, frozenset(changed["tools"]))
         self._trace.record(process, "user", {"text": message})
         process.conversation.tell(message)
 

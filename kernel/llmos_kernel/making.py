@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
+from typing import Any
 
 from llmos_kernel.confidence import Calibration
 from llmos_kernel.conversation import Conversation
@@ -18,7 +19,7 @@ from llmos_kernel.process import UNBOUNDED, Process, SpawnOptions, check_nice
 from llmos_kernel.recovery import Birth, NotRecoverable, RecoveredProcess, rebuild, system_blob
 from llmos_kernel.steps import Limits
 from llmos_kernel.syscalls import SyscallTable
-from llmos_kernel.tool_choice import ToolChoice
+from llmos_kernel.tool_choice import ChoosesTools
 
 
 class ProcessMaker:
@@ -33,7 +34,7 @@ class ProcessMaker:
         model: str,
         limits: Limits,
         is_dry_run: bool,
-        tool_choice: ToolChoice | None,
+        tool_choice: ChoosesTools | None,
         calibration: Calibration | None,
         ask_below: float,
     ) -> None:
@@ -61,8 +62,9 @@ class ProcessMaker:
         if parent is not None:
             budget = parent.budget_left.child(budget)
             tools = _child_tools(parent.tools, tools)
-        if tools is None and self._tool_choice is not None:
-            tools = self._tool_choice.names(self._table.specs, task)
+        chooses_tools = tools is None and self._tool_choice is not None
+        if chooses_tools:
+            tools = self._chosen(task)
         system_ids, digest = self._system(tools)
         birth = Birth(
             parent=None if parent is None else parent.pid,
@@ -74,6 +76,7 @@ class ProcessMaker:
             model=self._model,
             limits=asdict(self._limits),
             is_dry_run=self._is_dry_run,
+            chooses_tools=chooses_tools,
             calibration=self._calibration,
             ask_below=self._ask_below,
         )
@@ -88,10 +91,29 @@ class ProcessMaker:
             told=birth.told,
             calibration=birth.calibration,
         )
-        process = _process(pid, task, RecoveredProcess(birth, talk, nice, 0.0))
+        process = _process(pid, task, RecoveredProcess(birth, talk, nice, tools, 0.0))
         is_attended = options.get("is_attended", True)
         process.is_attended = is_attended and (parent is None or parent.is_attended)
         return process, replace(first, pid=pid)
+
+    def _chosen(self, message: str, kept: frozenset[str] = frozenset()) -> frozenset[str] | None:
+        if self._tool_choice is None:
+            return None
+        return self._tool_choice.names(self._table.specs, message, kept)
+
+    def other_tools(self, process: Process, message: str) -> dict[str, Any] | None:
+        """Return the body of a `tools` event, where a message is offered others than before."""
+        if not process.chooses_tools or process.tools is None:
+            return None
+        tools = self._chosen(message, process.tools)
+        if tools is None or tools == process.tools:
+            return None
+        return {"tools": sorted(tools), "system": self._system(tools)[1]}
+
+    def give_tools(self, process: Process, tools: frozenset[str]) -> None:
+        """Offer a process these tools from now on."""
+        process.tools = tools
+        process.conversation.set_tools(self._system(tools)[0], self._table.granted(tools))
 
     def _system(self, tools: frozenset[str] | None) -> tuple[list[int], str]:
         """Return the ids of the system message for these tools, and the blob it is kept in."""
@@ -163,7 +185,8 @@ def _process(pid: int, task: str, recovered: RecoveredProcess) -> Process:
         nice=recovered.nice,
         is_interactive=birth.is_interactive,
         budget=birth.budget,
-        tools=birth.tools,
+        tools=recovered.tools,
+        chooses_tools=birth.chooses_tools,
         is_dry_run=birth.is_dry_run,
         ask_below=birth.ask_below,
     )

@@ -126,11 +126,10 @@ class SpawnOptions(TypedDict, total=False):
 class Process:
     """One agent process.
 
-    `tools` None means all of the table. While nobody attends to it, what needs a yes is denied;
-    that a call does of which the model is less sure than `ask_below`.
-    `started` is Unix time; `deadline` is a value of
-    `time.monotonic()`. `failure` is set while the process is stopped because its journal could not
-    be written.
+    `tools` None means all of the table; with `chooses_tools` they change with its messages. While
+    nobody attends to it, what needs a yes is denied; that a call does of which the model is less
+    sure than `ask_below`. `started` is Unix time; `deadline` is a value of `time.monotonic()`.
+    `failure` is set while the process is stopped because its journal could not be written.
     """
 
     pid: int
@@ -142,6 +141,7 @@ class Process:
     is_attended: bool = True
     budget: Budget = UNBOUNDED
     tools: frozenset[str] | None = None
+    chooses_tools: bool = False
     is_dry_run: bool = False
     ask_below: float = 0.0
     started: float = field(default_factory=time.time)

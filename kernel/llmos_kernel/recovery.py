@@ -37,7 +37,8 @@ class Birth:
     """What a process is given when it is made, and keeps: the body of its `spawn` event.
 
     `system` is the digest of the blob that holds its system prompt and tools; `fork` names the
-    process and the event that a forked one continues. `calibration` says how sure the model is of
+    process and the event that a forked one continues. `chooses_tools`: they were chosen for the
+    task, and are chosen anew for each message. `calibration` says how sure the model is of
     its calls; one of which it is less sure than `ask_below` needs a yes.
     """
 
@@ -50,6 +51,7 @@ class Birth:
     model: str
     limits: dict[str, int]
     is_dry_run: bool
+    chooses_tools: bool = False
     fork: dict[str, int] | None = None
     calibration: Calibration | None = None
     ask_below: float = 0.0
@@ -70,6 +72,7 @@ class Birth:
             "model": self.model,
             "limits": self.limits,
             "is_dry_run": self.is_dry_run,
+            "chooses_tools": self.chooses_tools,
             "fork": self.fork,
             "calibration": None if self.calibration is None else asdict(self.calibration),
             "ask_below": self.ask_below,
@@ -94,6 +97,7 @@ class RecoveredProcess:
     birth: Birth
     conversation: Conversation
     nice: int
+    tools: frozenset[str] | None
     seconds_used: float
 
 
@@ -149,14 +153,15 @@ def rebuild(
         talk = Conversation(
             pid, renderer, system_ids, specs, told=birth.told, calibration=birth.calibration
         )
-        rebuilding = _Rebuilding(talk, birth.nice)
+        rebuilding = _Rebuilding(talk, birth, renderer, load_blob)
         for number, event in enumerate(events):
             if event.seq != number:
                 raise _senseless(event)
             rebuilding.take(event)
     except (KeyError, TypeError, ValueError, StateError) as error:
         raise NotRecoverable(f"process {pid} cannot be rebuilt: its journal is damaged") from error
-    return RecoveredProcess(birth, talk, rebuilding.nice, _seconds_used(events))
+    seconds_used = _seconds_used(events)
+    return RecoveredProcess(birth, talk, rebuilding.nice, rebuilding.tools, seconds_used)
 
 
 def _seconds_used(events: Sequence[JournalEvent]) -> float:
@@ -178,9 +183,14 @@ def _senseless(event: JournalEvent) -> NotRecoverable:
 class _Rebuilding:
     """Takes a process's events one by one and grows its conversation as the kernel did."""
 
-    def __init__(self, talk: Conversation, nice: int) -> None:
+    def __init__(
+        self, talk: Conversation, birth: Birth, renderer: Renderer, load_blob: LoadBlob
+    ) -> None:
         self._talk = talk
-        self.nice = nice
+        self._renderer = renderer
+        self._load_blob = load_blob
+        self.nice = birth.nice
+        self.tools = birth.tools
 
     def take(self, event: JournalEvent) -> None:
         body = event.body
@@ -191,6 +201,8 @@ class _Rebuilding:
                 pass
             case "renice":
                 self.nice = body["nice"]
+            case "tools":
+                self._take_tools(event)
             case "user":
                 self._talk.tell(body["text"])
             case "message":
@@ -203,6 +215,11 @@ class _Rebuilding:
                 self._take_call(event)
             case _:
                 raise _senseless(event)
+
+    def _take_tools(self, event: JournalEvent) -> None:
+        prompt, specs = read_system(self._load_blob(event.body["system"]))
+        self._talk.set_tools(self._renderer.system_ids(prompt, specs), specs)
+        self.tools = frozenset(event.body["tools"])
 
     def _take_step(self, event: JournalEvent) -> None:
         talk, reason = self._talk, event.body["reason"]

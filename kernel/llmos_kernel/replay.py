@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,11 +78,11 @@ class Conductor:
         self, recorded: list[JournalEvent], pid: int, renderer: Renderer, journal: Journal
     ) -> None:
         birth = Birth.of(recorded[0].body)
-        system = journal.blob(birth.system)
+        changes = [event.body["system"] for event in recorded if event.kind == "tools"]
         self._recorded = recorded
         self._pid = pid
         self._renderer = renderer
-        self._system = system
+        self._systems = [journal.blob(digest) for digest in (birth.system, *changes)]
         self._birth = birth
         self._task = journal.process(pid).task
         resumes = [event.seq for event in recorded if event.kind == "resume"]
@@ -100,18 +100,20 @@ class Conductor:
             ReplayDiverged: an event differs from the recorded one.
         """
         journal = Journal(folder / "journal.db", first_pid=self._pid)
-        journal.store_blob(self._system)
+        for system in self._systems:
+            journal.store_blob(system)
         journal.add_process(self._task, self._birth.model, events=self.events)
-        _, specs = read_system(self._system)
+        specs = {spec.name: spec for system in self._systems for spec in read_system(system)[1]}
         kernel = Kernel(
             RecordedEngine(self),
             self._renderer,
-            SyscallTable(OwnedDriver(RecordedTool(spec), "the record") for spec in specs),
+            SyscallTable(OwnedDriver(RecordedTool(spec), "the record") for spec in specs.values()),
             journal,
             workspace=folder,
             model=self._birth.model,
             approve=self.approve,
             limits=Limits(**self._birth.limits),
+            tool_choice=self,
             run_call=self.run_call,
             on_event=self._take,
         )
@@ -127,11 +129,12 @@ class Conductor:
             work = asyncio.create_task(kernel.turn(process))
         try:
             while (event := self.next) is not None:
-                if event.kind == "user" or "exit" in event.body:
+                if event.kind in ("tools", "user") or "exit" in event.body:
                     if work is not None:
                         await asyncio.wait([work], timeout=PATIENCE_S)
-                    if event.kind == "user":
-                        work = asyncio.create_task(kernel.turn(process, event.body["text"]))
+                    if event.kind in ("tools", "user"):
+                        said = (later.body["text"] for later in self.rest() if later.kind == "user")
+                        work = asyncio.create_task(kernel.turn(process, next(said, "")))
                         await self._progress(event)
                     elif process.pid in kernel.processes:
                         kernel.finish(process, ExitStatus(event.body["exit"]))
@@ -233,6 +236,15 @@ class Conductor:
             if event.kind == "tool_result" and event.body["id"] == call.id:
                 return read_result(event.body)
         return None
+
+    def names(
+        self, specs: Sequence[ToolSpec], message: str, kept: frozenset[str] = frozenset()
+    ) -> frozenset[str]:
+        """Return the tools that the message was offered."""
+        event = self.next
+        if event is None or event.kind != "tools":
+            return kept
+        return frozenset(event.body["tools"])
 
     async def approve(self, call: ToolCall, spec: ToolSpec) -> bool:
         """Answer as the user did."""

@@ -1,4 +1,4 @@
-"""Chooses which tools a task is offered, where there are more than a model reads well.
+"""Chooses which tools a message is offered, where there are more than a model reads well.
 
 Knows words only: BM25 (Robertson and Zaragoza, 2009), as SQLite's full-text search has it, over
 the names, descriptions and arguments of tools. Knows no model and no process.
@@ -11,7 +11,8 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from mimetypes import guess_type
+from typing import Any, Protocol
 
 from llmos_kernel.abi import ToolSpec
 
@@ -27,7 +28,7 @@ COMMON_WORDS = frozenset(
     these they this to up us want was we were what when where which who will with would you your
     """.split()
 )
-# What every task is offered unless the settings say otherwise; the embedded model is trained on it.
+# What is always offered unless the settings say otherwise; the embedded model is trained on it.
 USUAL_TOOLS = (
     "browse",
     "calculate",
@@ -43,25 +44,46 @@ USUAL_TOOLS = (
 )
 
 
+class ChoosesTools(Protocol):
+    """Whatever chooses the tools of a message; see `ToolChoice`."""
+
+    def names(
+        self, specs: Sequence[ToolSpec], message: str, kept: frozenset[str] = ...
+    ) -> frozenset[str] | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """At most `most` tools are offered to a task: those `always` named, then what fits it best."""
+    """At most `most` tools are offered: those `always` named, then what fits a message best."""
 
     always: frozenset[str]
     most: int
 
-    def names(self, specs: Sequence[ToolSpec], task: str) -> frozenset[str] | None:
-        """Return the names of the tools that a task is offered, None where that is all of them."""
+    def names(
+        self, specs: Sequence[ToolSpec], message: str, kept: frozenset[str] = frozenset()
+    ) -> frozenset[str] | None:
+        """Return the names of the tools that a message is offered, None where that is all of them.
+
+        Of those that the conversation has been offered so far, `kept`, as many stay as there is
+        room for behind what fits the message.
+        """
         if len(specs) <= self.most:
             return None
         chosen = [spec.name for spec in specs if spec.name in self.always][: self.most]
         others = [spec for spec in specs if spec.name not in self.always]
-        return frozenset([*chosen, *ranked(others, task)[: self.most - len(chosen)]])
+        room = self.most - len(chosen)
+        fitting = ranked(others, message)[:room]
+        staying = [s.name for s in others if s.name in kept and s.name not in fitting]
+        return frozenset([*chosen, *fitting, *staying[: room - len(fitting)]])
 
 
 def ranked(specs: Sequence[ToolSpec], text: str) -> list[str]:
-    """Return the names of the tools that share a telling word with the text, the best first."""
+    """Return the names of the tools that share a telling word with the text, the best first.
+
+    A file's name also says what it holds: `photo.png` finds tools that tell of an image.
+    """
     words = [word for word in re.findall(r"\w+", text.lower()) if word not in COMMON_WORDS]
+    words = [*_media(text), *words]
     if not words:
         return []
     with closing(sqlite3.connect(":memory:")) as index:
@@ -84,6 +106,13 @@ def ranked(specs: Sequence[ToolSpec], text: str) -> list[str]:
             ),
         )
         return [specs[rowid].name for (rowid,) in found]
+
+
+def _media(text: str) -> list[str]:
+    """Return `image`, `audio` or `video` for each file of such a kind that is named."""
+    types = (guess_type(word.strip("\"'`.,:;!?()"), strict=False)[0] or "" for word in text.split())
+    kinds = (name.partition("/")[0] for name in types)
+    return [kind for kind in kinds if kind in ("image", "audio", "video")]
 
 
 def _arguments(spec: ToolSpec) -> str:

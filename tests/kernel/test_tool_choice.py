@@ -56,6 +56,17 @@ def test_words_that_every_request_holds_choose_no_tool() -> None:
     assert ranked(TOOLS, "Could you please tell me what this is and when it is at the end?") == []
 
 
+def test_a_named_picture_or_recording_finds_the_tool_that_takes_one() -> None:
+    def takes(name: str, argument: str) -> ToolSpec:
+        schema: JsonObject = {"type": "object", "properties": {argument: {"type": "string"}}}
+        return ToolSpec(name, "Tell of it.", schema)
+
+    tools = [*TOOLS, takes("look", "image"), takes("listen", "audio")]
+    assert ranked(tools, "What's in holiday/s0.png?") == ["look"]
+    assert ranked(tools, "write it down\n\nAttached file: memo.mp3") == ["listen"]
+    assert ranked(tools, "what is in notes.txt?") == []
+
+
 def test_the_words_of_its_arguments_find_a_tool_behind_those_named_for_them() -> None:
     takes: JsonObject = {
         "type": "object",
