@@ -63,7 +63,27 @@ BELONGINGS = (
     "bike, number plate, parking spot, middle name, nickname, job, boss, school, teacher, "
     "anniversary, wedding day, pin, customer number, order number, membership number, "
     "blood type, ring size, hat size, coffee order, tea, landlord, neighbour, plumber, mechanic, "
-    "hairdresser, team, hotel, room number, alarm code, spare key, passport number, tax number"
+    "hairdresser, team, hotel, room number, alarm code, spare key, passport number, tax number, "
+    "inside leg, waist, collar size, glove size, glasses, reading glasses, trainers, tablets, "
+    "inhaler, eye drops, bus, tram line, platform, gate, terminal, aisle, filter, light bulbs, "
+    "printer cartridge, batteries, tyres, tyre pressure, wall paint, vacuum bags, fuse, "
+    "meter reading, case worker, vet, gym locker, bike lock, safe, suitcase, garage code, library "
+    "card, loyalty card, godmother, in-laws, twins, birth town, star sign, bin day, old address, "
+    "new address, guest wifi, streaming login, storage unit, allotment, boat mooring, desk, badge"
+).split(", ")
+SPOTS = (
+    "under the doormat, in the blue tin, behind the boiler, taped under the desk, with the woman "
+    "downstairs, in the second drawer, on top of the fridge, in the shed, inside the left boot, "
+    "on the hook by the back door, at my parents' place, in the glove box, in the attic, beneath "
+    "the third flowerpot, at the reception, next to the fuse box, in my coat, behind the books"
+).split(", ")
+PLURALS = (
+    "spare keys, passports, good knives, tickets, contact lenses, children's shoes, neighbours, "
+    "cousins, vaccinations, old photos, winter tyres, skis, tools, insurance papers, medicines"
+).split(", ")
+ACCENTED = (
+    "Zoë, José, Renée, Jürgen, Søren, Łukasz, Siân, Nuño, Chloé, Åsa, İpek, Đorđe, Márton, Noël, "
+    "Maïa, Bjørn, Ângela, Žofie, Ömer, Éilís, Seán, Mary-Jane, Jean-Luc, O'Neill, D'Angelo"
 ).split(", ")
 RELATIVES = (
     "mother father sister brother aunt uncle cousin wife husband son daughter boss neighbour "
@@ -90,6 +110,7 @@ class EverydaySlots(Slots):
             "query": self.query,
             "fact": lambda: self._capital(self.fact()),
             "topic": self.topic,
+            "kept": self.belonging,
             "when": self.when,
             "duration": self.duration,
             "city": self.city,
@@ -176,18 +197,32 @@ class EverydaySlots(Slots):
 
     def topic(self) -> str:
         """What a fact is about, such as `my sister's shoe size`."""
-        thing = self.rng.choice([*BELONGINGS, self.plain_word(), f"{self.plain_word()} number"])
         owner = self._one(
-            "my", "my", "the", "our", f"{self.name()}'s", f"my {self.rng.choice(RELATIVES)}'s"
-        )
+            "my", "my", "the", "our", f"{self.name()}'s", f"my {self.rng.choice(RELATIVES)}'s",
+            f"{self.rng.choice(ACCENTED)}'s",
+        )  # fmt: skip
+        tail = self._one("", "", "", "", "", f" in {self.city()}", f" for the {self.plain_word()}")
+        thing = self.belonging()
         place = self._one("garden", "garage", "office", "cellar", "gym", self.plain_word())
         return self._one(
-            *[f"{owner} {thing}"] * 6,
-            f"the {thing} of {self._one(owner, 'the')} {self._one(place, self.plain_word())}",
+            *[f"{owner} {thing}{tail}"] * 6,
+            f"the {thing} of {owner} {place}",
             f"the {self.plain_word()} that {self.name()} {self._one('likes', 'wants', 'lent me')}",
             f"the {place} {self._one('code', 'key', 'password', 'address', 'number', 'hours')}",
             f"{owner} {self.plain_word()}'s {thing}",
         )
+
+    def belonging(self) -> str:
+        """A thing that one knows a fact about, without whose it is: `shoe size`."""
+        return self.rng.choice(
+            [
+                *BELONGINGS,
+                *(f"{self.plain_word()} {kind}" for kind in ("number", "code", "size", "")),
+                f"{self.rng.choice(THINGS)} size",
+                f"bus to the {self.plain_word()}",
+                f"{self.rng.choice(COLOURS)} {self.rng.choice(THINGS)}",
+            ]
+        ).strip()
 
     def fact_about(self, topic: str) -> str:
         return f"{topic} is {self._fact_value()}"
@@ -207,12 +242,37 @@ class EverydaySlots(Slots):
             f"{self.phrase(2, 6)}",
             f"I parked on level {self.rng.randint(1, 9)}, row {self.letters(1, 2)}",
             f"the {self.plain_word()} meeting is every {self.rng.choice(WEEKDAYS)}",
-            f"my {self.plain_word()}s are {self._one(*PLACES, self.phrase(1, 3))}",
             f"{self._one('we', 'I', who)} {self._one('owe', 'lent', 'gave')} {self.name()} "
             f"{self.rng.randint(2, 900)} {self._one('euros', 'dollars', self.plain_word() + 's')}",
-            f"the spare {self.rng.choice(THINGS)} is {self._one(*PLACES)}",
-            f"level {self.letters(1, 1).upper()} {self._one('bay', 'row', 'gate')} "
-            f"{self.rng.randint(1, 99)} is where the {self.rng.choice(THINGS)} stands",
+            f"the spare {self.rng.choice(THINGS)} is {self._one(*SPOTS)}",
+            f"{self._one('my', 'the', 'our')} {self._one(*PLURALS)} are {self._one(*SPOTS)}",
+            f"{self._one(*ACCENTED)} takes size {self._size()}",
+            f"we parked at {self._bay()}",
+            f"I take the {self.rng.randint(1, 300)} from {self.city()} to the {self.plain_word()}",
+            f"my {self._one(*RELATIVES)}'s dogs are {self._one(*ACCENTED)} and {self.name()}",
+        )
+
+    def _bay(self) -> str:
+        number, letter = self.rng.randint(1, 240), self.letters(1, 1).upper()
+        return self._one(
+            f"level {letter} bay {number}",
+            f"row {number}, {self._one(*COLOURS)} zone",
+            f"{letter}-{number}/{self.rng.randint(1, 9)}",
+            f"gate {letter}{number}",
+            f"unit {number}{letter.lower()}, floor {number_in_words(self.rng.randint(2, 12))}",
+        )
+
+    def _size(self) -> str:
+        size = self.rng.randint(2, 60)
+        return self._one(
+            f"{size}",
+            f"{size} and a half",
+            f"{size}.5",
+            f"{size} wide",
+            f"{size} by {size + 4} cm",
+            f"W{size} L{size + 2}",
+            f"EU {size}",
+            self._one("XS", "S", "M", "L", "XL", "XXL"),
         )
 
     def _fact_value(self) -> str:
@@ -228,6 +288,14 @@ class EverydaySlots(Slots):
             self.clock(),
             f"{self.rng.randint(1, 200)} {self.random_word().capitalize()} Street",
             f"0{self.rng.randint(10, 999)} {self.rng.randint(10_000, 9_999_999)}",
+            self._bay(),
+            self._size(),
+            self._one(*SPOTS),
+            f"{self._one(*ACCENTED)} {self.random_word().capitalize()}",
+            f"{self.rng.randint(1, 99)}{self._one('', 'a', ' bis')} rue {self.random_word()}, "
+            f"{self.rng.randint(10_000, 99_999)} {self.city()}",
+            f"flat {self.rng.randint(1, 60)}, {self.phrase(1, 2)} house, {self.city()}",
+            f"{self.letters(2, 3).upper()}-{self.rng.randint(10, 9999)}-{self.letters(1, 3)}",
         )
 
     # Time ------------------------------------------------------------------

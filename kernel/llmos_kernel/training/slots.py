@@ -24,7 +24,7 @@ EARLIER_SLOTS = (
 ).split()
 SLOT = re.compile(
     r"<(a|b|c|d|n|m|k|N|p|expr|wordexpr|poly|function|numbers|list|wordlist|word|phrase|text|name"
-    r"|path|txt|py|csv|json|md|dir|ext|code|url|query|fact|topic|when|duration|city|scene|image"
+    r"|path|txt|py|csv|json|md|dir|ext|code|url|query|fact|topic|kept|when|duration|city|scene|image"
     r"|audio|question|say|task|chore|old|new|number|request"
     rf"|{'|'.join(RESULT_SLOTS + EARLIER_SLOTS)})>"
 )
