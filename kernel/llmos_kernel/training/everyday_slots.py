@@ -340,13 +340,14 @@ class EverydaySlots(Slots):
             "tomorrow", "today", f"next {self._weekday()}", f"on {self.spelt_day()}",
             f"on {self._weekday()}", "the day after tomorrow", f"this {self._weekday()}",
         )  # fmt: skip
+        hour = number_in_words(self.rng.randint(1, 12))
         return self._one(
             f"{day}, at {self.clock()}",
             f"at {self.clock()} {day}",
             f"{day} at {self.clock()} sharp",
             f"{day} {self._one('just before', 'shortly after', 'around', 'by')} {self.clock()}",
             f"{day} in the {self._one(*DAY_PARTS)}",
-            f"{day} at {number_in_words(self.rng.randint(1, 12))} in the {self._one(*DAY_PARTS[:3])}",
+            f"{day} at {hour} in the {self._one(*DAY_PARTS[:3])}",
             f"{day} between {self.clock()} and {self.clock()}",
             f"{self._recurrence(self._weekday())} until {self.spelt_day()}",
             f"{self._recurrence(self._weekday())} starting {self._one('tomorrow', 'next week')}",
