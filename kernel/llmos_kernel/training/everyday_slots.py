@@ -99,6 +99,20 @@ CHORES = (
     "pack, iron, empty, order, charge, test, back up, meet, answer, hand in"
 ).split(", ")
 
+DAY_PARTS = "morning afternoon evening night".split()
+MOMENTS = (
+    "tomorrow, tonight, next week, at the weekend, the day after tomorrow, first thing tomorrow, "
+    "at lunchtime, at dawn, before bed, after lunch, at sunset, later today, next month, "
+    "on New Year's Eve, at Christmas, in a fortnight, a week from today, this time tomorrow, "
+    "at midday, early tomorrow, in an hour's time, in the new year"
+).split(", ")
+RHYTHMS = (
+    "every hour, hourly, weekly, once a month, twice a day, every night, every weekday, monthly, "
+    "once a week, every fortnight, three times a week, each morning, every quarter, once a year, "
+    "on the hour, every half hour, every second day, mornings and evenings, every weekend, "
+    "on working days, each and every day, every six months, every evening before bed"
+).split(", ")
+
 
 class EverydaySlots(Slots):
     """`Slots`, and those that only the tools of everyday life need."""
@@ -143,26 +157,44 @@ class EverydaySlots(Slots):
     # The web ---------------------------------------------------------------
 
     def url(self) -> str:
+        roll = self.rng.random()
         scheme = self._one("", "", "", "https://", "https://", "http://")
-        if self.rng.random() < 0.12:
-            host = self._one("localhost", "127.0.0.1", f"192.168.{self.rng.randint(0, 9)}.7")
-            port = self._one("", f":{self.rng.randint(80, 9999)}", f":{self.rng.randint(1, 9)}000")
-            return f"{scheme}{host}{port}{self._url_path()}"
+        if roll < 0.15:
+            return f"{scheme}{self._machine()}{self._url_path()}"
+        if roll < 0.35:
+            return f"{self._site()}{self._one('', '', '/')}"
         first = self._one("", "", "www.", f"{self.plain_word()}.")
+        return f"{scheme}{first}{self._site()}{self._url_path()}"
+
+    def _site(self) -> str:
         name = self._one(
             self.plain_word(),
             f"{self.plain_word()}{self.plain_word()}",
             f"{self.plain_word()}-{self.plain_word()}",
             f"{self.plain_word()}{self.rng.randint(1, 99)}",
         )
-        return f"{scheme}{first}{name}.{self.rng.choice(TOP_LEVELS)}{self._url_path()}"
+        return f"{name}.{self.rng.choice(TOP_LEVELS)}"
+
+    def _machine(self) -> str:
+        """A machine's name or number, most with a port, such as `localhost:8080`."""
+        port = f":{self._one('80', '3000', '8000', '8080', str(self.rng.randint(1024, 65_535)))}"
+        last = f"{self.rng.randint(0, 255)}.{self.rng.randint(1, 254)}"
+        return self._one(
+            f"localhost{port}",
+            f"localhost{port}",
+            f"127.0.0.1{port}",
+            f"192.168.{last}{self._one('', port)}",
+            f"10.{self.rng.randint(0, 255)}.{last}{self._one('', port)}",
+            f"{self.plain_word()}.local{self._one('', port)}",
+            f"{self._site()}{port}",
+        )
 
     def _url_path(self) -> str:
         if self.rng.random() < 0.5:
             return self._one("", "", "", "/")
         parts = [
             self._one(self.plain_word(), self.plain_word(), str(self.rng.randint(1, 9999)))
-            for _ in range(self.rng.choice([1, 1, 2, 3]))
+            for _ in range(self.rng.choice([1, 1, 2, 3, 5]))
         ]
         end = self._one("", "", "", "/", ".html", f"?id={self.letters(1, 6)}", "#" + parts[0])
         return f"/{'/'.join(parts)}{end}"
@@ -321,55 +353,111 @@ class EverydaySlots(Slots):
             f"{day} {month} {self.rng.randint(1930, 2032)}",
             f"{self.rng.randint(2024, 2032)}-{self.rng.randint(1, 12):02}-{day:02}",
             f"the {ordinal(day)} of {month}",
-            f"{month} {ordinal(day)}",
             f"{day} {month[:3]}",
             f"{day}.{self.rng.randint(1, 12)}.",
         )
 
     def when(self) -> str:
-        weekday = self._cased(self.rng.choice(WEEKDAYS))
-        if self.rng.random() < 0.5:
-            return self._recurrence(weekday)
-        part = self._one("morning", "afternoon", "evening", "night")
+        roll = self.rng.random()
+        if roll < 0.4:
+            return self._once()
+        if roll < 0.8:
+            return self._recurrence(self._weekday())
+        return self._combined()
+
+    def _weekday(self) -> str:
+        return self._cased(self.rng.choice(WEEKDAYS))
+
+    def _ordinal(self, latest: int = 28) -> str:
+        return ordinal(self.rng.randint(1, latest), in_words=self.rng.random() < 0.3)
+
+    def spelt_day(self) -> str:
+        """A date in the spellings that `day` lacks, such as `the 3rd of May`."""
+        place, month = self._ordinal(), self._cased(self.rng.choice(MONTHS))
+        day, number = self.rng.randint(1, 28), self.rng.randint(1, 12)
+        return self._one(
+            f"the {place} of {month}",
+            f"{month} {place}",
+            f"{month} the {place}",
+            f"{place} {month}",
+            f"the {self._ordinal(31)}",
+            f"{self._weekday()} the {place}",
+            f"{self._weekday()}, {month} {day}",
+            f"{day}/{number}",
+            f"{number:02}/{day:02}/{self.rng.randint(2024, 2032)}",
+            f"{day:02}.{number:02}.{self.rng.randint(2024, 2032)}",
+            f"{month[:3]} {day}",
+            self.day(),
+        )
+
+    def _once(self) -> str:
+        weekday = self._weekday()
         return self._one(
             f"at {self.clock()}",
             f"tomorrow at {self.clock()}",
             f"on {weekday} at {self.clock()}",
-            f"next {weekday}",
-            f"{weekday} {part}",
-            f"on {self.day()}",
-            f"on {self.day()} at {self.clock()}",
+            f"{self._one('next', 'this', 'on', 'this coming', 'a week on')} {weekday}",
+            f"{weekday} {self._one(*DAY_PARTS)}",
+            f"on {self.spelt_day()}",
+            f"on {self.spelt_day()} at {self.clock()}",
             f"in {self.duration()}",
             f"{self.duration()} from now",
             f"tonight at {self.clock()}",
-            f"tomorrow {part}",
+            f"{self._one('tomorrow', 'this')} {self._one(*DAY_PARTS)}",
             f"{weekday} at {self.clock()}",
             f"today at {self.clock()}",
-            self._one(
-                "tomorrow", "tonight", "next week", "at the weekend", "the day after tomorrow"
-            ),
+            f"in {number_in_words(self.rng.randint(2, 12))} {self._one('days', 'weeks', 'months')}",
+            f"{self._one('before', 'after', 'around', 'by')} {self.clock()}",
+            f"at the {self._one('end', 'start')} of {self._one('the month', 'next week', 'May')}",
+            f"the {self._one('day', 'week')} after {self.spelt_day()}",
+            self._one(*MOMENTS),
+        )
+
+    def _combined(self) -> str:
+        """Several parts of a time in one, such as `on Friday, 3 May, just before noon`."""
+        day = self._one(
+            "tomorrow", "today", f"next {self._weekday()}", f"on {self.spelt_day()}",
+            f"on {self._weekday()}", "the day after tomorrow", f"this {self._weekday()}",
+        )  # fmt: skip
+        hour = number_in_words(self.rng.randint(1, 12))
+        return self._one(
+            f"{day}, at {self.clock()}",
+            f"at {self.clock()} {day}",
+            f"{day} at {self.clock()} sharp",
+            f"{day} {self._one('just before', 'shortly after', 'around', 'by')} {self.clock()}",
+            f"{day} in the {self._one(*DAY_PARTS)}",
+            f"{day} at {hour} in the {self._one(*DAY_PARTS[:3])}",
+            f"{day} between {self.clock()} and {self.clock()}",
+            f"{self._recurrence(self._weekday())} until {self.spelt_day()}",
+            f"{self._recurrence(self._weekday())} starting {self._one('tomorrow', 'next week')}",
+            f"{self._recurrence(self._weekday())} from {self.spelt_day()} on",
         )
 
     def _recurrence(self, weekday: str) -> str:
         count = self.rng.randint(2, 50)
+        place = self._one("first", "second", "third", "last")
+        month = self._one("every month", "each month", "the month")
         return self._one(
             f"every {weekday} at {self.clock()}",
             f"every {weekday}",
-            f"each {weekday} {self._one('morning', 'evening')}",
+            f"each {weekday} {self._one(*DAY_PARTS)}",
             f"every day at {self.clock()}",
-            f"daily at {self.clock()}",
+            f"{self._one('daily', 'weekly', 'nightly')} at {self.clock()}",
             f"every {count} {self._one('minutes', 'hours', 'days', 'weeks')}",
-            f"every morning at {self.clock()}",
+            f"{self._one('on weekdays', 'every weekday', 'each workday')} at {self.clock()}",
+            f"every {self._one(*DAY_PARTS)} at {self.clock()}",
             f"every other {weekday}",
-            f"on the {ordinal(self.rng.randint(1, 28))} of {self._one('every', 'each')} month",
-            f"{self._one('on weekdays', 'every weekday')} at {self.clock()}",
-            f"{self._one('on', 'at')} the {self._one('first', 'last')} {weekday} of the month",
-            f"at {self.clock()} on weekdays",
+            f"on the {self._ordinal(31)} of {month}",
+            f"{self._one('', 'on the ')}{place} of every month",
+            f"{self._one('on the', 'every')} {place} {weekday} of {month}",
             f"at {self.clock()} every {weekday}",
-            f"every {weekday} and {self._cased(self.rng.choice(WEEKDAYS))}",
-            self._one(
-                "every hour", "hourly", "weekly", "once a month", "twice a day", "every night"
-            ),
+            f"at {self.clock()} {self._one('on weekdays', 'each day', 'every day')}",
+            f"every {weekday} and {self._weekday()}",
+            f"on {weekday}s{self._one('', f' at {self.clock()}')}",
+            f"every {number_in_words(self.rng.randint(2, 12))} {self._one('days', 'hours')}",
+            f"every year on {self.spelt_day()}",
+            f"from {weekday} to {self._weekday()} at {self.clock()}",
+            self._one(*RHYTHMS),
         )
 
     def _cased(self, word: str) -> str:

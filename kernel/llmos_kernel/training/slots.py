@@ -70,9 +70,9 @@ def number_in_words(number: int) -> str:
     return str(num2words(number))
 
 
-def ordinal(number: int) -> str:
-    """Return a place in an order: `1st`, `22nd`."""
-    return str(num2words(number, to="ordinal_num"))
+def ordinal(number: int, *, in_words: bool = False) -> str:
+    """Return a place in an order: `22nd`, or `twenty-second`."""
+    return str(num2words(number, to="ordinal" if in_words else "ordinal_num"))
 
 
 class Slots:
