@@ -187,7 +187,7 @@ class Slots:
         """A path; a request may put one with blanks in quotes."""
         path = self.path(extension)
         if " " in path and self.rng.random() < 0.4:
-            quote = self.rng.choice("\"\"'")
+            quote = self.rng.choice('""\'')
             return Value(f"{quote}{path}{quote}", path)
         return same(path)
 
