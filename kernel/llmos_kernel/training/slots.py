@@ -23,9 +23,9 @@ EARLIER_SLOTS = (
     "lasttopic"
 ).split()
 SLOT = re.compile(
-    r"<(a|b|c|d|n|m|k|N|p|expr|wordexpr|poly|function|numbers|list|wordlist|word|phrase|text|name"
-    r"|path|txt|py|csv|json|md|dir|ext|code|url|query|fact|topic|kept|when|duration|city|scene|image"
-    r"|audio|question|say|task|chore|old|new|number|request"
+    r"<(a|b|c|d|n|m|k|N|p|expr|wordexpr|poly|function|numbers|list|wordlist|items|word|phrase|text"
+    r"|name|path|txt|py|csv|json|md|dir|ext|code|url|query|fact|topic|kept|when|duration|city|scene"
+    r"|image|audio|question|say|task|chore|old|new|number|request"
     rf"|{'|'.join(RESULT_SLOTS + EARLIER_SLOTS)})>"
 )
 FIRST_NAMES = (
@@ -94,13 +94,14 @@ class Slots:
             "numbers": self.numbers,
             "list": lambda: same(f"[{', '.join(self._plain_numbers())}]"),
             "wordlist": self.word_list,
+            "items": lambda: same(self.items()),
             "word": lambda: same(self.word()),
             "phrase": lambda: same(self.phrase(2, 5)),
             "text": lambda: same(self.sentence()),
             "name": lambda: same(self.name()),
-            "path": lambda: same(self.path()),
+            "path": self.shown_path,
             **{
-                ext: lambda ext=ext: same(self.path(ext))
+                ext: lambda ext=ext: self.shown_path(ext)
                 for ext in ("txt", "py", "csv", "json", "md")
             },
             "dir": lambda: same(self.folder()),
@@ -137,12 +138,12 @@ class Slots:
 
     def sentence(self) -> str:
         roll = self.rng.random()
-        if roll < 0.45:
+        if roll < 0.4:
             return self._short(self.rng.choice(self._sentences))
-        if roll < 0.8:
+        if roll < 0.7:
             return self.phrase(1, 8)
-        if roll < 0.9:
-            return ", ".join(self.word() for _ in range(self.rng.randint(2, 5)))
+        if roll < 0.92:
+            return self.items()
         return f"{self.word()}: {self.rng.randint(0, 999)} {self.word()}"
 
     def _short(self, sentence: str) -> str:
@@ -160,6 +161,10 @@ class Slots:
         quoted = ", ".join("'" + word.replace("'", "") + "'" for word in words)
         words = [word.replace("'", "") for word in words]
         return Value(self._joined(words), quoted)
+
+    def items(self) -> str:
+        """Things of a list as people write it: `eggs, flour and rye bread`."""
+        return self._joined([self.phrase(1, 2) for _ in range(self.rng.randint(2, 6))])
 
     def _joined(self, items: Sequence[str]) -> str:
         if self.rng.random() < 0.5:
@@ -183,7 +188,17 @@ class Slots:
         folder = f"{self.folder()}/" if self.rng.random() < 0.25 else ""
         return f"{folder}{stem}.{ext}"
 
+    def shown_path(self, extension: str | None = None) -> Value:
+        """A path; a request may put one with blanks in quotes."""
+        path = self.path(extension)
+        if " " in path and self.rng.random() < 0.4:
+            quote = self.rng.choice('""\'')
+            return Value(f"{quote}{path}{quote}", path)
+        return same(path)
+
     def _stem(self) -> str:
+        if self.rng.random() < 0.05:
+            return self._stem_with_blanks()
         roll = self.rng.random()
         if roll < 0.3:
             return self.rng.choice(FILE_WORDS)
@@ -199,7 +214,12 @@ class Slots:
                 str(self.rng.randint(1, 2030)),
             ]
         )
-        return f"{word}{self.rng.choice(['_', '-', '', '.', ' '])}{second}"
+        return f"{word}{self.rng.choice(['_', '-', '', '.'])}{second}"
+
+    def _stem_with_blanks(self) -> str:
+        words = [self.word().replace("'", "") for _ in range(self.rng.randint(1, 2))]
+        last = self.rng.choice([*FILE_WORDS, str(self.rng.randint(1, 2030))])
+        return " ".join([*words, last])
 
     # Numbers -------------------------------------------------------------
 
