@@ -127,6 +127,7 @@ class Conversation:
         self.context = list(system_ids)
         self.step: Step | None = None
         self.calls: list[PendingCall] = []
+        self.called: list[str] = []  # the names of all calls, in their order
         self.answer: str | None = None
         self.mailbox: list[Letter] = []
         self.user_messages: list[str] = []
@@ -199,6 +200,7 @@ class Conversation:
         text = step.take(step.parser.finish())
         step.is_ended = True
         self.num_steps += 1
+        self.called += map(_name, step.traps)
         starts = [0, *step.ends]
         self.calls = [
             self._pending(trap, self._confidence(step, trap, start, end))

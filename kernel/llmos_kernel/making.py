@@ -6,6 +6,7 @@ Knows no engine and runs nothing.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -96,16 +97,18 @@ class ProcessMaker:
         process.is_attended = is_attended and (parent is None or parent.is_attended)
         return process, replace(first, pid=pid)
 
-    def _chosen(self, message: str, kept: frozenset[str] = frozenset()) -> frozenset[str] | None:
+    def _chosen(
+        self, message: str, kept: frozenset[str] = frozenset(), called: Sequence[str] = ()
+    ) -> frozenset[str] | None:
         if self._tool_choice is None:
             return None
-        return self._tool_choice.names(self._table.specs, message, kept)
+        return self._tool_choice.names(self._table.specs, message, kept, called)
 
     def other_tools(self, process: Process, message: str) -> dict[str, Any] | None:
         """Return the body of a `tools` event, where a message is offered others than before."""
         if not process.chooses_tools or process.tools is None:
             return None
-        tools = self._chosen(message, process.tools)
+        tools = self._chosen(message, process.tools, process.conversation.called[::-1])
         if tools is None or tools == process.tools:
             return None
         return {"tools": sorted(tools), "system": self._system(tools)[1]}

@@ -238,7 +238,11 @@ class Conductor:
         return None
 
     def names(
-        self, specs: Sequence[ToolSpec], message: str, kept: frozenset[str] = frozenset()
+        self,
+        specs: Sequence[ToolSpec],
+        message: str,
+        kept: frozenset[str] = frozenset(),
+        called: Sequence[str] = (),
     ) -> frozenset[str]:
         """Return the tools that the message was offered."""
         event = self.next

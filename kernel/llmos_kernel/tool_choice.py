@@ -48,7 +48,11 @@ class ChoosesTools(Protocol):
     """Whatever chooses the tools of a message; see `ToolChoice`."""
 
     def names(
-        self, specs: Sequence[ToolSpec], message: str, kept: frozenset[str] = ...
+        self,
+        specs: Sequence[ToolSpec],
+        message: str,
+        kept: frozenset[str] = ...,
+        called: Sequence[str] = ...,
     ) -> frozenset[str] | None: ...
 
 
@@ -60,21 +64,28 @@ class ToolChoice:
     most: int
 
     def names(
-        self, specs: Sequence[ToolSpec], message: str, kept: frozenset[str] = frozenset()
+        self,
+        specs: Sequence[ToolSpec],
+        message: str,
+        kept: frozenset[str] = frozenset(),
+        called: Sequence[str] = (),
     ) -> frozenset[str] | None:
         """Return the names of the tools that a message is offered, None where that is all of them.
 
-        Of those that the conversation has been offered so far, `kept`, as many stay as there is
-        room for behind what fits the message.
+        Half of the room beside `always` is for the best fits. Then comes what the conversation has
+        `called`, the last one first: the message may refer to its result. Behind the other fits
+        stays, where there is room, what it has been offered so far, `kept`.
         """
         if len(specs) <= self.most:
             return None
         chosen = [spec.name for spec in specs if spec.name in self.always][: self.most]
-        others = [spec for spec in specs if spec.name not in self.always]
+        others = {spec.name: spec for spec in specs if spec.name not in self.always}
         room = self.most - len(chosen)
-        fitting = ranked(others, message)[:room]
-        staying = [s.name for s in others if s.name in kept and s.name not in fitting]
-        return frozenset([*chosen, *fitting, *staying[: room - len(fitting)]])
+        fitting = ranked(list(others.values()), message)
+        half = (room + 1) // 2
+        wanted = [*fitting[:half], *called, *fitting[half:], *sorted(kept)]
+        found = dict.fromkeys(name for name in wanted if name in others)
+        return frozenset([*chosen, *list(found)[:room]])
 
 
 def ranked(specs: Sequence[ToolSpec], text: str) -> list[str]:

@@ -33,6 +33,7 @@ from llmos_kernel.kernel import Kernel
 from llmos_kernel.policy import approve_all
 from llmos_kernel.recovery import NotRecoverable
 from llmos_kernel.syscalls import OwnedDriver, SyscallTable
+from llmos_kernel.tool_choice import ToolChoice
 
 ANSWER = "All done."
 
@@ -99,7 +100,11 @@ def replies(renderer: Renderer) -> list[list[int]]:
 
 
 def make_kernel(
-    folder: Path, renderer: Renderer, on_event: Callable[[JournalEvent], None] = lambda e: None
+    folder: Path,
+    renderer: Renderer,
+    on_event: Callable[[JournalEvent], None] = lambda e: None,
+    *,
+    tool_choice: ToolChoice | None = None,
 ) -> tuple[Kernel, Journal, GreedyEngine]:
     """Return a kernel whose journal and effects are in a folder."""
     journal = Journal(folder / "journal.db")
@@ -120,6 +125,7 @@ def make_kernel(
         model="greedy",
         approve=approve_all,
         has_process_calls=True,
+        tool_choice=tool_choice,
         on_event=on_event,
     )
     return kernel, journal, engine

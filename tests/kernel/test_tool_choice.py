@@ -35,6 +35,20 @@ def test_a_task_without_a_word_of_any_tool_is_offered_only_what_always_is() -> N
     assert choice.names(TOOLS, "") == {"calculate"}
 
 
+def test_a_called_tool_stays_before_weaker_fits_and_before_those_only_offered() -> None:
+    choice = ToolChoice(frozenset({"calculate"}), 3)
+    message = "mail them of the tides"
+    best, second = ranked(TOOLS, message)
+    assert choice.names(TOOLS, message) == {"calculate", best, second}
+    assert choice.names(TOOLS, message, called=["lights.dim"]) == {"calculate", best, "lights.dim"}
+    kept, called = frozenset({"lights.dim", "sendMail"}), ["tide_table"]
+    assert choice.names(TOOLS, "and again", kept, called) == {
+        "calculate",
+        "lights.dim",
+        "tide_table",
+    }
+
+
 def test_the_limit_holds_for_what_is_always_offered_too() -> None:
     choice = ToolChoice(frozenset({"calculate", "lights.dim", "sendMail"}), 2)
     names = choice.names(TOOLS, "when is the sea high?")
