@@ -127,14 +127,14 @@ class Conversation:
         self.context = list(system_ids)
         self.step: Step | None = None
         self.calls: list[PendingCall] = []
-        self.called: list[str] = []  # the names of all calls, in their order
         self.answer: str | None = None
         self.mailbox: list[Letter] = []
         self.user_messages: list[str] = []
         self.label = Label.TRUSTED  # of all that was read, results included
         self.num_calls = 0
         self.num_tokens = 0
-        # Since the last message of the user.
+        # Since the last message of the user; of calls the names, in their order.
+        self.called: list[str] = []
         self.num_steps = 0
         self.num_malformed = 0
 
@@ -166,6 +166,7 @@ class Conversation:
         self.seen.add(text, self._told)
         self.step = self.answer = None
         self.user_messages.append(text)
+        self.called = []
         self.num_steps = self.num_malformed = 0
 
     def set_tools(self, system_ids: Sequence[int], specs: Sequence[ToolSpec]) -> None:

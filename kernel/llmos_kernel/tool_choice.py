@@ -72,9 +72,9 @@ class ToolChoice:
     ) -> frozenset[str] | None:
         """Return the names of the tools that a message is offered, None where that is all of them.
 
-        Half of the room beside `always` is for the best fits. Then comes what the conversation has
-        `called`, the last one first: the message may refer to its result. Behind the other fits
-        stays, where there is room, what it has been offered so far, `kept`.
+        Half of the room beside `always` is for the best fits. Then comes what was `called` in the
+        turn before, the last one first: the message may refer to its result. Behind the other fits
+        stays, where there is room, what the conversation has been offered so far, `kept`.
         """
         if len(specs) <= self.most:
             return None
