@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import shutil
+import sys
 import wave
 from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from subprocess import DEVNULL, PIPE
 
 import numpy as np
@@ -25,6 +29,7 @@ ABOVE_ROOM = 3.0
 BEGIN_FRAMES = 5
 PAUSE_FRAMES = int(0.9 / FRAME_S)
 LONGEST_FRAMES = int(60 / FRAME_S)
+LONGEST_LINE = 4096
 BEFORE_FRAMES = int(0.3 / FRAME_S)
 
 
@@ -54,6 +59,10 @@ class Utterance:
             self._frames = list(self._before)
         return False
 
+    @property
+    def has_begun(self) -> bool:
+        return bool(self._frames)
+
     def as_wav(self) -> bytes:
         buffer = io.BytesIO()
         with wave.open(buffer, "wb") as file:
@@ -78,28 +87,57 @@ def recorder() -> list[str]:
     if has_sound_server() or has_sound_card():
         raise ConfigError("nothing records here; run `apt-get install alsa-utils pulseaudio-utils`")
     raise ConfigError(
-        "there is no microphone here; give recordings: llmos --voice --voice-from question.wav"
+        "there is no microphone here; give recordings: `/listen question.wav` in the shell, or "
+        "`llmos --voice --voice-from question.wav`"
     )
 
 
-async def record_utterance() -> bytes:
-    """Wait until something is said, and return it as a WAV file. Cancelling ends the recording.
+async def record_utterance() -> bytes | None:
+    """Return what is said until a pause or Enter as a WAV file, or nothing where nothing is said.
+
+    Cancelling ends the recording too.
 
     Raises:
         ConfigError: there is no microphone, or it cannot be read.
     """
     process = await asyncio.create_subprocess_exec(
-        *recorder(), stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL
+        *recorder(), stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, start_new_session=True
     )
     assert process.stdout is not None
     utterance = Utterance()
+    with _at_enter(process.kill) as was_pressed:
+        try:
+            while not utterance.add(await process.stdout.readexactly(FRAME_BYTES)):
+                pass
+        except asyncio.IncompleteReadError as error:
+            if not was_pressed.is_set():
+                reason = "the microphone cannot be read; is another program using it?"
+                raise ConfigError(reason) from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+    return utterance.as_wav() if utterance.has_begun else None
+
+
+@contextmanager
+def _at_enter(act: Callable[[], None]) -> Generator[asyncio.Event]:
+    """Act at the first Enter within the block, where a terminal is; lend whether it was pressed."""
+    was_pressed = asyncio.Event()
+    if not sys.stdin.isatty():
+        yield was_pressed
+        return
+    loop, terminal = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def pressed() -> None:
+        os.read(terminal, LONGEST_LINE)
+        loop.remove_reader(terminal)
+        was_pressed.set()
+        with suppress(ProcessLookupError):
+            act()
+
+    loop.add_reader(terminal, pressed)
     try:
-        while not utterance.add(await process.stdout.readexactly(FRAME_BYTES)):
-            pass
-    except asyncio.IncompleteReadError as error:
-        raise ConfigError("the microphone cannot be read; is another program using it?") from error
+        yield was_pressed
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-    return utterance.as_wav()
+        loop.remove_reader(terminal)

@@ -9,24 +9,20 @@ import asyncio
 import sys
 from typing import Any, Protocol
 
-from prompt_toolkit import PromptSession
-from prompt_toolkit.history import FileHistory
-from prompt_toolkit.patch_stdout import patch_stdout
-
 from llmos.boot import BootOptions
 from llmos.cli import DONE
-from llmos.config import home_path, load_settings
+from llmos.config import load_settings
 from llmos.shell.approval import ask_on_terminal
+from llmos.shell.commands import HELP, NEW, help_text
 from llmos.shell.foreground import interrupting
 from llmos.shell.screen import Screen
 from llmos.shell.starting import report, started
+from llmos.shell.typed import Typed
 from llmos.shell.voice import VoiceOptions, spoken
 from llmos_kernel.errors import LlmosError
 from llmos_kernel.kernel import Kernel
 from llmos_kernel.policy import deny_all
 from llmos_kernel.process import ExitStatus, Interrupted, Process, ProcessState
-
-GREETING = "llmos. Say what is to be done; /new starts afresh, Ctrl-C cancels, Ctrl-D leaves."
 
 
 class Talk(Protocol):
@@ -68,29 +64,10 @@ async def _shell(flags: dict[str, Any], voice: VoiceOptions | None) -> int:
     )
     if voice is None:
         async with started(load_settings(**flags), options) as kernel:
-            return await _converse(kernel, screen, Typed(screen))
+            return await _converse(kernel, screen, Typed(kernel, screen))
     settings = load_settings(**flags, **voice.flags())
     async with started(settings, options) as kernel, spoken(kernel, screen, voice) as talk:
         return await _converse(kernel, screen, talk)
-
-
-class Typed:
-    """Lines that are typed, and answers that are read."""
-
-    greeting = GREETING
-
-    def __init__(self, screen: Screen) -> None:
-        self._prompt: PromptSession[str] = PromptSession(
-            history=FileHistory(str(home_path() / "history"))
-        )
-        self._screen = screen
-
-    async def next_line(self) -> str:
-        with patch_stdout():  # what is scheduled reports above the line that is being typed
-            return await self._prompt.prompt_async("> ")
-
-    async def answer(self, text: str) -> None:
-        self._screen.show_answer(text)
 
 
 async def _converse(kernel: Kernel, screen: Screen, talk: Talk) -> int:
@@ -108,11 +85,13 @@ async def _converse(kernel: Kernel, screen: Screen, talk: Talk) -> int:
         if process.state is ProcessState.ZOMBIE:
             report(f"process {process.pid} was {process.exit_status}; a new one begins")
             process = _new_process(kernel, screen)
-        if line == "/new":
+        if line == NEW:
             _finish(kernel, process)
             process = _new_process(kernel, screen)
+        elif line == HELP:
+            print(help_text())
         elif line.startswith("/"):
-            print(f"There is no command {line.split()[0]!r}; there is /new.")
+            print(f"There is no command {line!r}; {HELP} shows what there is.")
         elif line:
             await _turn(kernel, process, line, screen, talk)
 

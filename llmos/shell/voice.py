@@ -5,27 +5,24 @@ Knows neither a speech model nor a synthesizer.
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import tempfile
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from llmos.shell.microphone import record_utterance, recorder
-from llmos.shell.progress import console, working
-from llmos.shell.screen import Screen, printable
+from llmos.shell.ears import FOLDER_PREFIX, heard_from_microphone, heard_in, needed_tool
+from llmos.shell.microphone import recorder
+from llmos.shell.screen import Screen
 from llmos.shell.starting import report
-from llmos.shell.transcripts import as_typed
+from llmos.shell.stopping import stoppable
 from llmos.single_call import run_call
-from llmos_kernel.abi import CallContext, Driver, ToolResult
-from llmos_kernel.errors import ConfigError
+from llmos_kernel.abi import CallContext, Driver
+from llmos_kernel.errors import ConfigError, ToolFailed
 from llmos_kernel.kernel import Kernel
 
 GREETING = "llmos. Speak, then pause; Ctrl-C stops what is done or said, and leaves otherwise."
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ def voice_options(
 
 
 class Spoken:
-    """See `llmos.shell.session.Talk`. `folder` holds a recording while it is listened to."""
+    """See `llmos.shell.session.Talk`. `folder` holds speech that is not kept."""
 
     greeting = GREETING
 
@@ -82,15 +79,14 @@ class Spoken:
     async def next_line(self) -> str:
         """Return what is heard next, as it would have been typed; empty where nothing is."""
         try:
-            heard = await _stoppable(self._heard())
+            line = await stoppable(self._heard())
         except KeyboardInterrupt:
             raise EOFError from None
-        if heard.status != "ok":
-            report(heard.text.removeprefix("error: "))
+        except ToolFailed as error:
+            report(str(error))
             return ""
-        line = as_typed(heard.text)
-        print(f"> {printable(line)}" if line else "Nothing was heard.", flush=True)
-        return line.lstrip("/")
+        print(f"> {line}" if line else "Nothing was heard.", flush=True)
+        return line
 
     async def answer(self, text: str) -> None:
         """Show an answer and say it; Ctrl-C stops the speech."""
@@ -99,7 +95,7 @@ class Spoken:
             return
         context = CallContext(0, self._answers or self._folder, report=_unheard)
         try:
-            said = await _stoppable(run_call(self._speak, {"text": text}, context))
+            said = await stoppable(run_call(self._speak, {"text": text}, context))
         except KeyboardInterrupt:
             report("stopped")
             return
@@ -108,24 +104,13 @@ class Spoken:
         elif self._answers is not None:
             report(said.text)
 
-    async def _heard(self) -> ToolResult:
-        name, data = await self._next_recording()
-        path = self._folder / name
-        path.write_bytes(data)
-        try:
-            with working("Listening"):
-                context = CallContext(0, self._folder, report=_shown)
-                return await run_call(self._listen, {"audio": name}, context)
-        finally:
-            path.unlink()
-
-    async def _next_recording(self) -> tuple[str, bytes]:
+    async def _heard(self) -> str:
         if self._recordings is None:
-            return "said.wav", await record_utterance()
+            return await heard_from_microphone(self._listen)
         path = next(self._recordings, None)
         if path is None:
             raise EOFError
-        return f"said{path.suffix}", await asyncio.to_thread(path.read_bytes)
+        return await heard_in(self._listen, path)
 
 
 @asynccontextmanager
@@ -135,51 +120,11 @@ async def spoken(kernel: Kernel, screen: Screen, options: VoiceOptions) -> Async
     Raises:
         ConfigError: a tool that it needs is not there.
     """
-    listen, speak = _needed(kernel, "listen"), _needed(kernel, "speak")
+    listen, speak = (needed_tool(kernel, name, by="--voice") for name in ("listen", "speak"))
     if options.answers is not None:
         options.answers.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="llmos-voice-") as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as folder:
         yield Spoken(listen, speak, screen, Path(folder), options)
-
-
-def _needed(kernel: Kernel, name: str) -> Driver:
-    driver = kernel.driver(name)
-    if driver is None:
-        raise ConfigError(f"--voice needs the tool {name!r}; `llmos doctor` says what it lacks")
-    return driver
-
-
-async def _stoppable(work: Coroutine[Any, Any, Made]) -> Made:
-    """Run work that Ctrl-C and SIGTERM stop.
-
-    Raises:
-        KeyboardInterrupt: they did.
-    """
-    task = asyncio.ensure_future(work)
-    was_stopped = False
-
-    def stop() -> None:
-        nonlocal was_stopped
-        was_stopped = True
-        task.cancel()
-
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, stop)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if was_stopped:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-
-def _shown(line: str) -> None:
-    console.print(printable(line), style="dim", markup=False)
 
 
 def _unheard(line: str) -> None:

@@ -126,7 +126,9 @@ async def test_the_microphone_is_heard_from_the_first_word_to_a_pause(
     path = program(tmp_path / "bin", "parecord", f'cat "{tmp_path}/sound"; exec sleep 60')
     monkeypatch.setenv("PATH", path)
     monkeypatch.setenv("PULSE_SERVER", "unix:/nowhere")
-    with wave.open(io.BytesIO(await record_utterance())) as file:
+    said = await record_utterance()
+    assert said is not None
+    with wave.open(io.BytesIO(said)) as file:
         heard = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(float)
     assert 1.5 < len(heard) / RATE < 3
     assert np.square(heard).sum() > 0.98 * np.square(tone).sum()

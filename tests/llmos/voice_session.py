@@ -1,4 +1,7 @@
-"""`llmos` with a stand-in for listening: a recording's words are the bytes of its file."""
+"""`llmos` with a stand-in for listening: a recording's words are the bytes of its file.
+
+What comes from a microphone says always the same.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from llmos_tools.speak import Speak
 from llmos_tools.speak.settings import SpeakSettings
 
 SECTION = EntryPoint("speak", "llmos_tools.speak.settings:SpeakSettings", config.SECTIONS)
+SPOKEN = "What is 2 plus 3?"
 
 
 @tool(effects=())
 def listen(audio: str, context: CallContext) -> str:
     """Write down what is said in a recording."""
-    return (context.workspace / audio).read_text()
+    recording = (context.workspace / audio).read_bytes()
+    return SPOKEN if recording.startswith(b"RIFF") else recording.decode()
 
 
 async def stand_ins(settings: Any, models: Any, **_: Any) -> list[OwnedDriver]:
