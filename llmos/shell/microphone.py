@@ -114,7 +114,7 @@ async def record_utterance() -> bytes | None:
                 reason = "the microphone cannot be read; is another program using it?"
                 raise ConfigError(reason) from error
         finally:
-            if process.returncode is None:
+            if process.returncode is None and not was_pressed.is_set():
                 process.kill()
             await process.wait()
     return utterance.as_wav() if utterance.has_begun else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.utils import is_dumb_terminal
 
 from llmos.boot import workspace_path
 from llmos.config import home_path
@@ -67,6 +68,8 @@ class Typed:
             return ""
         if not line:
             print("Nothing was heard.")
+        elif is_dumb_terminal():  # which does not show what a line begins with
+            print(line)
         return line
 
     async def _listen(self, file: str) -> str:

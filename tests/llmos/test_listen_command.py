@@ -44,7 +44,8 @@ def session(
     def typed(keys: str) -> tuple[str, str]:
         pipe.send_text(keys + LEAVE)
         assert run_shell({}) == 0
-        return tuple(capfd.readouterr())
+        output, errors = capfd.readouterr()
+        return output, errors
 
     with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):
         yield typed
@@ -92,6 +93,15 @@ def test_what_cannot_be_heard_is_one_line_and_the_session_goes_on(
     assert "It is 408." in output
 
 
+def test_a_terminal_that_shows_no_beginning_of_a_line_is_told_what_was_heard(
+    session: Session, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    recording(home.parent, "a.wav", "What is 17 times 24?")
+    output, _ = session("/listen a.wav\r\r")
+    assert "What is 17 times 24?\n" in output
+
+
 def test_a_silent_recording_leaves_the_prompt_empty(session: Session, home: Path) -> None:
     recording(home.parent, "a.wav", "no speech in it (0:03 long)")
     output, _ = session("/listen a.wav\rHello\r")
@@ -130,7 +140,8 @@ def test_enter_ends_the_recording_without_a_pause(home: Path, tmp_path: Path) ->
     os.mkfifo(said)
     script = f'cat "{tmp_path}/sound"; echo up >"{said}"; exec sleep 60'
     path = program(tmp_path / "bin", "parecord", script)
-    environment = {**os.environ, "PATH": path, "PULSE_SERVER": "unix:/nowhere", "TERM": "dumb"}
+    terminal = {"TERM": "dumb", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    environment = {**os.environ, **terminal, "PATH": path, "PULSE_SERVER": "unix:/nowhere"}
     shell = pexpect.spawn(
         sys.executable, [str(SESSION)], env=environment, timeout=60, encoding="utf-8"
     )
@@ -140,7 +151,7 @@ def test_enter_ends_the_recording_without_a_pause(home: Path, tmp_path: Path) ->
         shell.expect("Speak; a pause or Enter ends the recording")
         assert said.read_text() == "up\n"
         shell.sendline()
-        shell.expect("> .*What is 2 plus 3")
+        shell.expect(r"What is 2 plus 3\?.*> ")
         shell.sendline()
         shell.expect(r"calculate\(")
     finally:
