@@ -1,6 +1,6 @@
 """What was heard becomes what would have been typed: the names of files, above all.
 
-Knows no recording; only a voice session uses it, so a transcript that is asked for stays as it is.
+Knows no recording; a transcript that the tool `listen` is asked for in a task stays as it is.
 """
 
 from __future__ import annotations
