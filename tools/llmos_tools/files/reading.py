@@ -1,7 +1,7 @@
-"""`read_file`: a text file, a page at a time.
+"""`read_file`: a text file or a PDF document, a page at a time.
 
-Covered: files of any size, which are read once and never held; lines of any length; what is not
-text is named, not shown.
+Covered: files of any size, which are read once and never held; lines of any length; what is
+neither is named, not shown.
 Not covered: text that is not in UTF-8.
 """
 
@@ -19,6 +19,7 @@ from llmos.sdk import CallContext, RetryCall, ToolFailed, tool
 from llmos_tools.files.beneath import FOLDER
 from llmos_tools.files.blob_pages import BLOB, read_page
 from llmos_tools.files.kinds import kind_of
+from llmos_tools.files.pdf import is_pdf, read_pdf
 from llmos_tools.files.workspace import (
     READ,
     check_readable,
@@ -72,11 +73,14 @@ def read_file(path: str, context: CallContext) -> str:
             explained(name, lambda: _no_file(folder, name, parts)),
             opened(folder, parts, READ) as file,
         ):
-            size = os.fstat(file).st_size
+            status = os.fstat(file)
+            check_readable(name, status)
+            if is_pdf(file):
+                return read_pdf(file, name, start.line, start.character, PAGE_CHARS)
             page = page_of(file, name, start)
     if not page.text and start != START:
         raise RetryCall(f"{name!r} ends before line {start.line}: it has {page.num_lines} lines")
-    return page.text + _note(name, page, start, size)
+    return page.text + _note(name, page, start, status.st_size)
 
 
 def page_of(file: int, path: str, start: Place = START, room: int = PAGE_CHARS) -> Page:
