@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest_asyncio
 
+from tests.tools.files.documents import document
+
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c020000000b4944415478da6364f8"
     "0f00010501012718e3660000000049454e44ae426082"
 )
+PAPER = document(["kites " * 200 + f"on page {number}" for number in range(1, 9)])
 MEGABYTE = b"<p>" + b"word " * 209_714 + b"</p>"
 
 OPENSSL = (
@@ -27,7 +30,9 @@ FILES = {
     "/text": (b"plain  text\nline two", "text/plain"),
     "/json": (b'{"kites": 3}', "application/json"),
     "/picture.png": (PNG, "image/png"),
-    "/paper.pdf": (b"%PDF-1.4\n", "application/pdf"),
+    "/paper.pdf": (PAPER, "application/pdf"),
+    "/get-paper": (PAPER, "application/pdf", 'attachment; filename="paper.pdf"'),
+    "/broken.pdf": (b"%PDF-1.4\n", "application/pdf"),
     "/file": (b"data", "application/octet-stream", 'attachment; filename="../../a b.bin"'),
 }
 

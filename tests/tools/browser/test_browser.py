@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from llmos.sdk import CallContext, Effect, Output, RetryCall, ToolFailed
+from llmos.sdk import CallContext, Effect, Label, Output, RetryCall, ToolFailed
 from llmos_tools.browser import Browser, tool
 from llmos_tools.browser.chromium import chromium_problem
 from llmos_tools.browser.limits import Limits
 from llmos_tools.browser.settings import BrowserSettings
+from llmos_tools.files import read_file
 from llmos_tools.search.seen import SeenPages
 
 BOUND_S = 60
@@ -214,13 +215,35 @@ async def test_text_that_is_no_page_is_read_as_it_is(browser, site, context, pat
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("/picture.png", "picture.png"), ("/paper.pdf", "paper.pdf"), ("/file", "a_b.bin")],
+    [("/picture.png", "picture.png"), ("/file", "a_b.bin")],
 )
 @in_one_loop
 async def test_files_go_to_the_workspace_under_a_safe_name(browser, site, context, path, name):
     output = await told(browser.browse(site.url(path), context))
     assert (output.text, output.files) == (f"saved as {name}", (name,))
     assert [found.name for found in context.workspace.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("path", ["/paper.pdf", "/get-paper"])
+@in_one_loop
+async def test_a_pdf_document_is_saved_and_read_by_pages(browser, site, context, path):
+    output = await told(browser.browse(site.url(path), context))
+    assert output.files == ("paper.pdf",)
+    assert output.text.startswith("saved as paper.pdf\n\n--- page 1 of 8 ---\nkites kites")
+    assert output.text.endswith("[pages 1 to 2 of 8; read 'paper.pdf:3' to go on]")
+    assert output.label is Label.UNTRUSTED
+    assert read_file("paper.pdf:3", context).startswith("--- page 3 of 8 ---\nkites")
+    [found] = SeenPages(context.home).search("kites", 1)
+    assert (found.title, found.place) == ("paper.pdf", site.url(path))
+
+
+@in_one_loop
+async def test_a_pdf_document_that_cannot_be_read_is_saved_with_the_reason(browser, site, context):
+    output = await told(browser.browse(site.url("/broken.pdf"), context))
+    first, reason = output.text.split("\n\n")
+    assert first == "saved as broken.pdf"
+    assert reason.startswith("'broken.pdf', a PDF document, is damaged or cut off: ")
+    assert (context.workspace / "broken.pdf").read_bytes() == b"%PDF-1.4\n"
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,16 @@ import io
 import zlib
 from collections.abc import Sequence
 
+from matplotlib.figure import Figure
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 FONT = {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}
 
 
-def document(pages: Sequence[str], *, password: str | None = None, algorithm: str = "RC4-128") -> bytes:
+def document(
+    pages: Sequence[str], *, password: str | None = None, algorithm: str = "RC4-128"
+) -> bytes:
     """Return a document with these texts; a line of a page for each of its lines."""
     writer = PdfWriter()
     for text in pages:
@@ -23,33 +26,33 @@ def document(pages: Sequence[str], *, password: str | None = None, algorithm: st
 
 
 def bomb(num_bytes: int) -> bytes:
-    """Return a document whose second page holds so many bytes of nothing, packed small."""
-    writer = PdfWriter()
-    _add_page(writer, _shown("before it"))
-    page = _add_page(writer, b"")
-    _add_page(writer, _shown("after it"))
-    packed = zlib.compress(b"q Q " * (num_bytes // 4), 9)
-    stream = DecodedStreamObject()
-    stream[NameObject("/Filter")] = NameObject("/FlateDecode")
-    stream._data = packed
-    page[NameObject("/Contents")] = writer._add_object(stream)
-    return _bytes(writer)
+    """Return a document whose second of three pages holds so many bytes, packed small."""
+    return _with_second_page(b"q Q " * (num_bytes // 4))
+
+
+def slow() -> bytes:
+    """Return a document whose second of three pages takes more than ten seconds to read."""
+    return _with_second_page(b"BT /F1 9 Tf (kite) Tj ET\n" * 1_000_000)
 
 
 def nested(depth: int) -> bytes:
     """Return a document whose page tree doubles on each of its levels."""
-    kids = b"".join(
-        b"%d 0 obj <</Type/Pages/Count 2/Kids[%d 0 R %d 0 R]>> endobj\n" % (n, n + 1, n + 1)
-        for n in range(2, depth + 2)
-    )
-    last = b"%d 0 obj <</Type/Page/MediaBox[0 0 9 9]>> endobj\n" % (depth + 2)
-    return b"%PDF-1.4\n1 0 obj <</Type/Catalog/Pages 2 0 R>> endobj\n" + kids + last + b"trailer <</Root 1 0 R>>\n%%EOF"
+    kids = [
+        b"<</Type/Pages/Count 2/Kids[%d 0 R %d 0 R]>>" % (number, number)
+        for number in range(3, depth + 3)
+    ]
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", *kids, b"<</Type/Page/MediaBox[0 0 9 9]>>"]
+    data, places = b"%PDF-1.4\n", b""
+    for number, content in enumerate(objects, 1):
+        places += b"%010d 00000 n \n" % len(data)
+        data += b"%d 0 obj %s endobj\n" % (number, content)
+    table = b"xref\n0 %d\n%010d 65535 f \n%s" % (len(objects) + 1, 0, places)
+    trailer = b"trailer <</Root 1 0 R/Size %d>>" % (len(objects) + 1)
+    return data + table + trailer + b"\nstartxref\n%d\n%%%%EOF" % len(data)
 
 
 def picture() -> bytes:
     """Return a document of one page with a picture and no text, as a scanner writes it."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(1, 1))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
@@ -59,28 +62,35 @@ def picture() -> bytes:
 
 def report() -> bytes:
     """Return a document as matplotlib writes it, with a title in one of its embedded fonts."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(4, 2))
     figure.suptitle("Kites sold: 42 in Zürich")
     return _saved(figure)
 
 
-def _saved(figure) -> bytes:
+def _with_second_page(content: bytes) -> bytes:
+    writer = PdfWriter()
+    _add_page(writer, _shown("before it"))
+    _add_page(writer, zlib.compress(content), packed_by="/FlateDecode")
+    _add_page(writer, _shown("after it"))
+    return _bytes(writer)
+
+
+def _saved(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="pdf")
     return file.getvalue()
 
 
-def _add_page(writer: PdfWriter, content: bytes):
+def _add_page(writer: PdfWriter, content: bytes, *, packed_by: str | None = None) -> None:
     page = writer.add_blank_page(600, 800)
     font = DictionaryObject({NameObject(key): NameObject(value) for key, value in FONT.items()})
     fonts = DictionaryObject({NameObject("/F1"): font})
     page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
     stream = DecodedStreamObject()
     stream.set_data(content)
+    if packed_by is not None:
+        stream[NameObject("/Filter")] = NameObject(packed_by)
     page[NameObject("/Contents")] = writer._add_object(stream)
-    return page
 
 
 def _shown(text: str) -> bytes:

@@ -29,6 +29,8 @@ from llmos_tools.browser.limits import Limits
 from llmos_tools.browser.problems import has_no_https, reason, status_line
 from llmos_tools.browser.saving import chunks_of, name_in_url, safe_name, save_new
 from llmos_tools.browser.settings import BrowserSettings
+from llmos_tools.files.pdf import is_pdf
+from llmos_tools.files.reading import read_file
 from llmos_tools.search.seen import SeenPages
 
 if TYPE_CHECKING:
@@ -250,7 +252,13 @@ class Browser:
         if data is None:
             size = tab.limits.page_bytes // 1_000_000
             raise ToolFailed(f"{url}: the file is larger than {size} MB and was not kept")
-        return _noted(tab, *_parts(_saved(context, name_in_url(url, "file"), [data])))
+        saved = _saved(context, name_in_url(url, "file"), [data])
+        return await self._read_saved(tab, url, saved, context)
+
+    async def _read_saved(self, tab: Tab, url: str, saved: Output, context: CallContext) -> Output:
+        """Say what was saved; a PDF document is read as `read_file` goes on to read it."""
+        text = await asyncio.to_thread(_pdf_text, saved, url, context)
+        return _noted(tab, f"{saved.text}\n\n{text}".strip(), saved.files)
 
     async def _read(self, tab: Tab, context: CallContext, *, is_html: bool) -> Output:
         text = (await tab.read()).text if is_html else await tab.plain_text()
@@ -269,7 +277,8 @@ class Browser:
             raise ToolFailed(f"{download.url}: the file is larger than {size} MB and was not kept")
         name = safe_name(download.suggested_filename, "download")
         try:
-            return _noted(tab, *_parts(_saved(context, name, chunks_of(path))))
+            saved = _saved(context, name, chunks_of(path))
+            return await self._read_saved(tab, download.url, saved, context)
         finally:
             await download.delete()
 
@@ -420,8 +429,19 @@ def _saved(context: CallContext, name: str, chunks: Any) -> Output:
     return Output(f"saved as {saved}", (saved,))
 
 
-def _parts(output: Output) -> tuple[str, tuple[str, ...]]:
-    return output.text, output.files
+def _pdf_text(saved: Output, url: str, context: CallContext) -> str:
+    """Return the first pages of what was saved, or why there is none; nothing of other files."""
+    [name] = saved.files
+    with (context.workspace / name).open("rb") as file:
+        if not is_pdf(file.fileno()):
+            return ""
+    try:
+        text = read_file(name, context)
+    except ToolFailed as error:
+        return str(error)
+    with suppress(ToolFailed):  # it is worth reading though it cannot be kept
+        SeenPages(context.home).add(url, name, text)
+    return text
 
 
 def _noted(tab: Tab, text: str, files: tuple[str, ...] = ()) -> Output:

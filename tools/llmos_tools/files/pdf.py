@@ -100,16 +100,16 @@ def _check_start(said: Said, path: str, first: int, character: int) -> None:
     if said.problem and not said.pages:
         onward = f"; read '{path}:{first + 1}' to go on" if first < said.num_pages else ""
         raise ToolFailed(f"page {first} of {path!r} {said.problem}{onward}")
-    if first > said.num_pages:
-        raise RetryCall(f"{path!r} ends before page {first}: it has {said.num_pages} pages")
-    if character > 1 and not said.pages[0]:
-        raise RetryCall(f"page {first} of {path!r} ends before character {character}")
     is_whole = first == 1 and len(said.pages) == said.num_pages
     if is_whole and not any(said.pages):
         raise ToolFailed(
-            f"{path!r} has no text, only pictures, on its pages (1 to {said.num_pages}): "
-            "it is most likely scanned, and the text in pictures of a document is not recognised"
+            f"{path!r} has no text on any page ({said.num_pages} in all): most likely it is "
+            "scanned, and text in the pictures of a document is not recognised"
         )
+    if first > said.num_pages:
+        raise RetryCall(f"{path!r} ends before page {first}: its last page is {said.num_pages}")
+    if character > 1 and not said.pages[0]:
+        raise RetryCall(f"page {first} of {path!r} ends before character {character}")
 
 
 def _stretch(said: Said, first: int, character: int, room: int) -> Stretch:
@@ -132,9 +132,7 @@ def _stretch(said: Said, first: int, character: int, room: int) -> Stretch:
     return Stretch(taken, number, following)
 
 
-def _note(
-    stretch: Stretch, num_pages: int, path: str, first: int, character: int
-) -> str:
+def _note(stretch: Stretch, num_pages: int, path: str, first: int, character: int) -> str:
     if stretch.following is None:
         return "" if (first, character) == (1, 1) else f"[the end of {path!r}]"
     number, begin = stretch.following

@@ -43,11 +43,12 @@ def main() -> None:
 
 def opened() -> PdfReader:
     """Open the document; an empty password opens one that is only protected against changes."""
-    import pypdf
+    from pypdf import PdfReader
+    from pypdf.errors import WrongPasswordError
 
-    reader = pypdf.PdfReader(os.fdopen(0, "rb"))
+    reader = PdfReader(os.fdopen(0, "rb"))
     if reader.is_encrypted and not reader.decrypt(""):
-        raise pypdf.errors.WrongPasswordError
+        raise WrongPasswordError
     return reader
 
 
