@@ -8,6 +8,7 @@ tool.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -103,11 +104,24 @@ class ConfidenceSettings(BaseModel):
 
 
 class McpSettings(BaseModel):
-    """Where the servers of the Model Context Protocol are listed."""
+    """Where the servers of the Model Context Protocol are listed, and who may call ours."""
 
     model_config = ConfigDict(extra="forbid")
 
     file: str | None = Field(None, description="an mcpServers file; mcp.json beside config.toml")
+    serve_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="what clients of `llmos mcp serve --http` must send; by default made at start",
+    )
+
+    @field_validator("serve_token")
+    @classmethod
+    def _fits_a_header(cls, token: SecretStr | None) -> SecretStr | None:
+        """Refuse what no client could send: RFC 6750, section 2.1, says which signs a token has."""
+        if token and not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", token.get_secret_value()):
+            raise ValueError("a token has letters, digits and ._~+/- only, and = at its end")
+        return token
 
     @property
     def path(self) -> Path:

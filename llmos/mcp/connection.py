@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -24,6 +25,7 @@ from llmos_kernel.errors import LlmosError, RetryCall, ToolFailed
 
 if TYPE_CHECKING:
     import mcp_types as types
+    from httpx2 import Response
     from mcp import Client
 
 START_S = 30.0
@@ -183,12 +185,13 @@ def start_problem(server: Server, folder: Path, error: BaseException) -> str:
     why = str(error) or type(error).__name__
     if isinstance(error, TimeoutError):
         why = f"it did not answer within {START_S:g} s"
-    if server.url:
-        return f"the MCP server {server.name!r} cannot be reached at {server.address!r}: {why}"
-    return (
-        f"the MCP server {server.name!r} ({server.command!r}) could not be started: {why}; "
-        f"its log is {log_path(folder, server)}"
+    what = (
+        f"cannot be reached at {server.address!r}"
+        if server.url
+        else f"({server.command!r}) could not be started"
     )
+    log = log_path(folder, server)
+    return f"the MCP server {server.name!r} {what}: {why}; its log is {log}"
 
 
 @asynccontextmanager
@@ -243,7 +246,7 @@ def _client(server: Server, log: TextIO, on_lost: Callable[[], None]) -> Client:
         if isinstance(message, Exception):
             log.write(f"llmos: not a message of the protocol: {message}\n")
 
-    transport = _over_http(server) if server.url else _over_pipes(server, log, on_lost)
+    transport = _over_http(server, log) if server.url else _over_pipes(server, log, on_lost)
     return Client(
         transport,
         message_handler=note,
@@ -252,15 +255,19 @@ def _client(server: Server, log: TextIO, on_lost: Callable[[], None]) -> Client:
 
 
 @asynccontextmanager
-async def _over_http(server: Server) -> AsyncGenerator[Any]:
+async def _over_http(server: Server, log: TextIO) -> AsyncGenerator[Any]:
     from mcp.client.streamable_http import streamable_http_client
     from mcp.shared._httpx_utils import create_mcp_http_client
 
-    async with (
-        create_mcp_http_client(headers=dict(server.headers)) as http,
-        streamable_http_client(server.url, http_client=http) as streams,
-    ):
-        yield streams
+    async def note_refusal(response: Response) -> None:
+        if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            status = f"{response.status_code} {response.reason_phrase}"
+            log.write(f"llmos: it answered {status}: check its headers in mcp.json\n")
+
+    async with create_mcp_http_client(headers=dict(server.headers)) as http:
+        http.event_hooks["response"].append(note_refusal)
+        async with streamable_http_client(server.url, http_client=http) as streams:
+            yield streams
 
 
 @asynccontextmanager

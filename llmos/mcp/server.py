@@ -1,9 +1,9 @@
 """Our tools for any client of the protocol, over stdin and stdout or over HTTP on the loopback.
 
 Covered: a call from outside is checked as one from the model (schema, policy, limits of time and
-output) and journalled with its intent before it acts; web pages of other origins and foreign Host
-headers are refused. Not covered: who connects over HTTP; any program of this machine can. Knows
-no model, and none of the tools that other servers offer to us.
+output) and journalled with its intent before it acts; over HTTP, who does not send the token, web
+pages of other origins and foreign Host headers are refused. Knows no model, and none of the tools
+that other servers offer to us.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ import uvicorn
 from mcp import MCPError
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
+from pydantic import SecretStr
 
 from llmos.boot import journal_path, workspace_path
+from llmos.mcp.bearer import CONFIGURED, BearerOnly, client_entry, new_token
 from llmos_kernel.abi import CallContext, Driver, ToolCall, ToolResult
 from llmos_kernel.dispatch import Dispatcher
 from llmos_kernel.errors import ConfigError, RetryCall
@@ -198,8 +200,12 @@ async def serve_on_stdio(server: Server[Any]) -> None:
         await server.run(read, write, server.create_initialization_options())
 
 
-async def serve_on_http(server: Server[Any], port: int, report: Callable[[str], None]) -> None:
+async def serve_on_http(
+    server: Server[Any], port: int, configured: SecretStr | None, report: Callable[[str], None]
+) -> None:
     """Serve clients at `/mcp` of a port of the loopback until a signal ends us.
+
+    Where no token is configured, one is made, and `report` gets the only line that shows it.
 
     Raises:
         ConfigError: the port is taken.
@@ -211,6 +217,13 @@ async def serve_on_http(server: Server[Any], port: int, report: Callable[[str], 
             listener.bind(("127.0.0.1", port))
         except OSError as error:
             raise ConfigError(f"port {port} cannot be used: {error.strerror}") from error
-        report(f"serving at http://127.0.0.1:{listener.getsockname()[1]}/mcp")
-        settings = uvicorn.Config(server.streamable_http_app(), log_level="warning", lifespan="on")
+        app = server.streamable_http_app()
+        token = configured.get_secret_value() if configured else new_token()
+        app.add_middleware(BearerOnly, token=token)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+        report(f"serving at {address}")
+        report(
+            f"for a client's mcp.json: {client_entry(address, CONFIGURED if configured else token)}"
+        )
+        settings = uvicorn.Config(app, log_level="warning", lifespan="on", ws="none")
         await uvicorn.Server(settings).serve(sockets=[listener])

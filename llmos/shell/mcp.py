@@ -106,7 +106,11 @@ async def _serve(
         stack.push_async_callback(models.close)
         gate = await stack.enter_async_context(opened_gate(drivers, home_path(), approve))
         server = server_over(gate, workspace_path(home_path()))
-        work = serve_on_stdio(server) if port is None else serve_on_http(server, port, report)
+        work = (
+            serve_on_stdio(server)
+            if port is None
+            else serve_on_http(server, port, settings.mcp.serve_token, report)
+        )
         serving = asyncio.create_task(work)
         await _ended_or_signalled(serving)
     if not serving.done():

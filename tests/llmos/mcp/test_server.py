@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -14,17 +16,21 @@ from typing import Any
 import httpx2
 import pytest
 from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
 
 from llmos import CallContext, Output, tool
 from llmos.boot import journal_path
-from llmos.mcp.server import CallGate, opened_gate, server_over
+from llmos.config import load_settings
+from llmos.mcp.client import mcp_tools
+from llmos.mcp.config import Server
+from llmos.mcp.server import CallGate, opened_gate, serve_on_http, server_over
 from llmos.sdk import tools_of
 from llmos_kernel.journal import Journal
 from llmos_kernel.policy import Approver, approve_all, deny_all
 from llmos_kernel.syscalls import OwnedDriver
 from tests.llmos.conftest import Cli
-from tests.llmos.mcp.conftest import SCRIPT, Marks, eventually, is_listening
+from tests.llmos.mcp.conftest import SCRIPT, Marks, eventually, is_listening, opened
 
 PNG = b"\x89PNG\r\n\x1a\n"
 begun = asyncio.Event()
@@ -166,30 +172,129 @@ async def test_the_installed_tools_are_served_over_pipes(home: Path) -> None:
     ]  # fmt: skip
 
 
-async def test_the_installed_tools_are_served_over_http_to_this_machine_only(
-    home: Path, free_port: int
-) -> None:
-    command = [sys.executable, "-m", "llmos", "mcp", "serve", "--http", str(free_port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@asynccontextmanager
+async def served_over_http(port: int) -> AsyncGenerator[list[str]]:
+    """Run the command for the length of the block; after it, the list holds what it reported."""
+    command = [sys.executable, "-m", "llmos", "mcp", "serve", "--tool", "calculate"]
+    process = subprocess.Popen(
+        [*command, "--http", str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    reported: list[str] = []
     try:
-        await eventually(lambda: is_listening(free_port) or process.poll() is not None)
-        address = f"http://127.0.0.1:{free_port}/mcp"
-        async with Client(address) as client:
-            assert text_of(await client.call_tool("calculate", {"expression": "6*7"})) == "42"
-        for header in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
-            async with httpx2.AsyncClient(headers=header) as stranger:
-                body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-                accepted = {"Accept": "application/json, text/event-stream"}
-                reply = await stranger.post(address, json=body, headers=accepted)
-            assert reply.status_code in (403, 421)
+        await eventually(lambda: is_listening(port) or process.poll() is not None)
+        yield reported
     finally:
         process.terminate()
-        printed, reported = process.communicate(timeout=30)
+        printed, errors = process.communicate(timeout=30)
+        reported += errors.splitlines()
     assert printed == ""
-    assert reported.startswith(f"llmos: serving at {address}\n")
-    assert "Traceback" not in reported
     assert process.returncode == 130
+
+
+async def answered(port: int, headers: dict[str, str]) -> httpx2.Response:
+    """Ask a server for its tools, without the protocol's library."""
+    accepted = {"Accept": "application/json, text/event-stream"}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    async with httpx2.AsyncClient(headers=accepted | headers) as client:
+        return await client.post(f"http://127.0.0.1:{port}/mcp", json=body)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The configured token, in the environment of the server as of its client."""
+    token = "configured-token_0123"
+    monkeypatch.setenv("LLMOS_MCP__SERVE_TOKEN", token)
+    return token
+
+
+async def test_over_http_only_this_machine_with_the_token_is_served(
+    home: Path, free_port: int, token: str
+) -> None:
+    async with served_over_http(free_port) as reported:
+        address = f"http://127.0.0.1:{free_port}/mcp"
+        async with (
+            httpx2.AsyncClient(headers=bearer(token)) as http,
+            Client(streamable_http_client(address, http_client=http)) as client,
+        ):
+            assert text_of(await client.call_tool("calculate", {"expression": "6*7"})) == "42"
+        for foreign in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+            assert (await answered(free_port, bearer(token) | foreign)).status_code in (403, 421)
+        strangers = ["", "Bearer", f"Bearer {token}x", f"Bearer {token[:-1]}", token]
+        for header in [*strangers, f"Basic {token}", f"Bearer {token}, {token}"]:
+            refused = await answered(free_port, {"Authorization": header})
+            assert refused.status_code == 401
+            assert refused.headers["www-authenticate"] == "Bearer"
+            assert "send the header 'Authorization: Bearer TOKEN'" in refused.text
+        assert (await answered(free_port, {"Authorization": f"bearer  {token}"})).status_code != 401
+    entry = '{"url": "%s", "headers": {"Authorization": "Bearer ${LLMOS_MCP__SERVE_TOKEN}"}}'
+    assert reported[:2] == [
+        f"llmos: serving at {address}",
+        """llmos: for a client's mcp.json: {"mcpServers": {"llmos": %s}}""" % (entry % address),
+    ]
     assert [event["event"] for event in journalled(home)][-1] == "state"
+
+
+async def test_a_token_is_made_and_shown_where_none_is_configured(
+    home: Path, free_port: int
+) -> None:
+    async with served_over_http(free_port) as reported:
+        assert (await answered(free_port, {})).status_code == 401
+    [shown] = [line for line in reported if "mcpServers" in line]
+    entry = json.loads(shown.partition("mcp.json: ")[2])["mcpServers"]["llmos"]
+    assert re.fullmatch(r"Bearer [\w-]{43}", entry["headers"]["Authorization"])
+
+
+async def test_a_made_token_opens_the_server_that_showed_it(home: Path, free_port: int) -> None:
+    lines: list[str] = []
+    gate_of = opened_gate([OwnedDriver(d, "the test") for d in tools_of(launch)], home, approve_all)
+    async with gate_of as gate:
+        serving = asyncio.create_task(
+            serve_on_http(server_over(gate, home), free_port, None, lines.append)
+        )
+        await eventually(lambda: is_listening(free_port))
+        entry = json.loads(lines[1].partition("mcp.json: ")[2])["mcpServers"]["llmos"]
+        server = Server("ours", url=entry["url"], headers=entry["headers"])
+        async with opened(server, home / "mcp") as connection:
+            result = await connection.call("launch", {})
+        serving.cancel()
+        await asyncio.wait([serving])
+    assert text_of(result) == "launched"
+
+
+async def test_mcp_json_takes_the_token_from_the_environment(
+    home: Path, free_port: int, token: str, write_servers: Callable[..., Path]
+) -> None:
+    address = f"http://127.0.0.1:{free_port}/mcp"
+    headers = {"Authorization": "Bearer ${LLMOS_MCP__SERVE_TOKEN}"}
+    write_servers(ours={"url": address, "headers": headers}, none={"url": address})
+    lines: list[str] = []
+    async with served_over_http(free_port):
+        drivers = await mcp_tools(load_settings().mcp, home, lines.append)
+        assert [owned.driver.spec.name for owned in drivers] == ["mcp__ours__calculate"]
+        output = await drivers[0].driver.call({"expression": "6*7"}, CallContext(1, home))
+        assert output.text == "42"
+        for owned in drivers:
+            await owned.driver.close()
+    [line] = lines
+    assert line.startswith(
+        f"the MCP server 'none' cannot be reached at {address!r}: send the header"
+    )
+    assert "it answered 401 Unauthorized" in (home / "mcp" / "none.log").read_text()
+
+
+@pytest.mark.parametrize("wrong", ["short", "with a space in the middle", "ünsendable-token-01"])
+def test_a_token_that_cannot_be_one_is_an_error_at_start(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setenv("LLMOS_MCP__SERVE_TOKEN", wrong)
+    status, _, reported = cli("mcp", "serve", "--http", "0")
+    assert status == 2
+    assert "the setting 'mcp.serve_token' is wrong" in reported
+    assert wrong not in reported
 
 
 async def test_a_signal_ends_it_though_its_client_says_nothing(home: Path) -> None:
