@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from llmos_kernel.errors import ToolFailed
 
@@ -117,6 +117,17 @@ class ToolResult:
     files: tuple[str, ...] = ()
     label: Label = Label.UNTRUSTED
     blob: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """Return it as events hold it; what is as usual is left out."""
+        body: dict[str, Any] = {"id": self.call_id, "status": self.status, "text": self.text}
+        if self.files:
+            body["files"] = list(self.files)
+        if self.blob:
+            body["blob"] = self.blob
+        if self.label is Label.TRUSTED:
+            body["label"] = self.label.value
+        return body
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from llmos_kernel.abi import CallContext, Driver, Label, ToolCall, ToolResult, ToolSpec
 from llmos_kernel.conversation import PendingCall
@@ -190,13 +190,7 @@ class CallRunner:
         call.is_recorded = True
 
     def _record_result(self, process: Process, call: PendingCall, result: ToolResult) -> None:
-        body: dict[str, Any] = {"id": call.id, "status": result.status, "text": result.text}
-        if result.files:
-            body["files"] = list(result.files)
-        if result.blob:
-            body["blob"] = result.blob
-        if result.label is Label.TRUSTED:
-            body["label"] = result.label.value
+        body = result.body()
         if call.is_malformed:
             body["is_malformed"] = True
         call.result = result  # kept even where the journal cannot take it now

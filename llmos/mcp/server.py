@@ -73,10 +73,7 @@ class CallGate:
         try:
             result = await self._outcome(call)
         finally:
-            body = {"id": call.id, "status": result.status, "text": result.text}
-            files = {"files": list(result.files)} if result.files else {}
-            blob = {"blob": result.blob} if result.blob else {}
-            self._record("tool_result", body | files | blob)
+            self._record("tool_result", result.body())
         return result
 
     def close(self) -> None:
@@ -222,8 +219,7 @@ async def serve_on_http(
         app.add_middleware(BearerOnly, token=token)
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
         report(f"serving at {address}")
-        report(
-            f"for a client's mcp.json: {client_entry(address, CONFIGURED if configured else token)}"
-        )
+        entry = client_entry(address, CONFIGURED if configured else token)
+        report(f"for a client's mcp.json: {entry}")
         settings = uvicorn.Config(app, log_level="warning", lifespan="on", ws="none")
         await uvicorn.Server(settings).serve(sockets=[listener])

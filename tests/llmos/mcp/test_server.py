@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from llmos.config import load_settings
 from llmos.mcp.client import mcp_tools
 from llmos.mcp.config import Server
 from llmos.mcp.server import CallGate, opened_gate, serve_on_http, server_over
-from llmos.sdk import tools_of
+from llmos.sdk import Label, tools_of
 from llmos_kernel.journal import Journal
 from llmos_kernel.policy import Approver, approve_all, deny_all
 from llmos_kernel.syscalls import OwnedDriver
@@ -76,9 +77,15 @@ def make_files(context: CallContext) -> Output:
     return Output("made", ("a.png", "b.png", "c.txt"))
 
 
+@tool(effects=[])
+def known() -> Output:
+    """Say what nothing from outside is in."""
+    return Output("known", label=Label.TRUSTED)
+
+
 @asynccontextmanager
 async def client_of_ours(home: Path, approve: Approver = deny_all) -> AsyncGenerator[Client]:
-    tools = [launch, long_text, endless, patient, make_files]
+    tools = [launch, long_text, endless, patient, make_files, known]
     drivers = [OwnedDriver(driver, "the test") for each in tools for driver in tools_of(each)]
     async with opened_gate(drivers, home, approve) as gate, connected(gate, home) as client:
         yield client
@@ -124,6 +131,17 @@ async def test_pictures_are_sent_and_other_files_are_named(home: Path) -> None:
     assert isinstance(link, ResourceLink)
     assert isinstance(text, ResourceLink)
     assert (picture.mime_type, link.name, text.name) == ("image/png", "b.png", "c.txt")
+
+
+async def test_a_result_is_journalled_whole(home: Path) -> None:
+    async with client_of_ours(home) as client:
+        for name in ("make_files", "long_text", "known"):
+            await client.call_tool(name, {})
+    made, cut, known = [event for event in journalled(home) if event["event"] == "tool_result"]
+    assert made["files"] == ["a.png", "b.png", "c.txt"]
+    assert cut["blob"] == sha256(b"x" * 50).hexdigest()
+    assert "label" not in cut
+    assert known["label"] == "trusted"
 
 
 async def test_a_call_that_its_client_gives_up_is_cancelled_and_journalled(home: Path) -> None:

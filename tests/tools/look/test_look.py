@@ -69,7 +69,7 @@ async def test_the_kernel_reads_the_words_that_the_model_was_trained_on(models: 
         ("film.mkv", b"\x1a\x45\xdf\xa3" + bytes(99), "but a film"),
         ("drawing.svg", b"<?xml?><svg/>", "is an SVG drawing, which is text"),
         ("phone.heic", b"\0\0\0\x20ftypheic" + bytes(99), "but an HEIC picture: give a PNG"),
-        ("paper.pdf", b"%PDF-1.7" + bytes(99), "but a PDF document"),
+        ("paper.pdf", b"%PDF-1.7" + bytes(99), "but a PDF document: read_file shows it"),
         ("cut.png", pictures.encoded(Image.effect_noise((64, 64), 9))[:900], "cut off"),
         ("cut.jpg", pictures.encoded(pictures.plain(size=(900, 900)), "JPEG")[:999], "cut off"),
         ("bomb.png", pictures.bomb(10_000), "10,000 x 10,000 pixels, more than 50 million"),

@@ -165,7 +165,8 @@ def _no_picture(path: Path, name: str) -> str:
     kind = kind or ("text" if _is_text(head) else kind_of(head, name))
     if kind.endswith("picture") and kind not in BOXES.values():
         return f"{name!r} is {kind}, but damaged or cut off"
-    remedy = "read_file shows it" if kind == "text" else "give a PNG, JPEG, GIF or WebP picture"
+    is_readable = kind in ("text", "a PDF document")
+    remedy = "read_file shows it" if is_readable else "give a PNG, JPEG, GIF or WebP picture"
     return f"{name!r} is not a picture that can be opened, but {kind}: {remedy}"
 
 
