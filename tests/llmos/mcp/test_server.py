@@ -31,7 +31,7 @@ from llmos_kernel.journal import Journal
 from llmos_kernel.policy import Approver, approve_all, deny_all
 from llmos_kernel.syscalls import OwnedDriver
 from tests.llmos.conftest import Cli
-from tests.llmos.mcp.conftest import SCRIPT, Marks, eventually, is_listening, opened
+from tests.llmos.mcp.conftest import BOUND_S, SCRIPT, Marks, eventually, is_listening, opened
 
 PNG = b"\x89PNG\r\n\x1a\n"
 begun = asyncio.Event()
@@ -213,7 +213,7 @@ async def answered(port: int, headers: dict[str, str]) -> httpx2.Response:
     """Ask a server for its tools, without the protocol's library."""
     accepted = {"Accept": "application/json, text/event-stream"}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-    async with httpx2.AsyncClient(headers=accepted | headers) as client:
+    async with httpx2.AsyncClient(headers=accepted | headers, timeout=BOUND_S) as client:
         return await client.post(f"http://127.0.0.1:{port}/mcp", json=body)
 
 
@@ -235,7 +235,7 @@ async def test_over_http_only_this_machine_with_the_token_is_served(
     async with served_over_http(free_port) as reported:
         address = f"http://127.0.0.1:{free_port}/mcp"
         async with (
-            httpx2.AsyncClient(headers=bearer(token)) as http,
+            httpx2.AsyncClient(headers=bearer(token), timeout=BOUND_S) as http,
             Client(streamable_http_client(address, http_client=http)) as client,
         ):
             assert text_of(await client.call_tool("calculate", {"expression": "6*7"})) == "42"
