@@ -121,8 +121,7 @@ class CallRunner:
         if call.is_started and spec.effects and not spec.is_repeatable:
             return ToolResult(call.id, "unknown", UNKNOWN.format(name=spec.name))
         request = call.request
-        is_doubtful = call.confidence is not None and call.confidence.call < process.ask_below
-        is_asked = is_doubtful or needs_approval(spec)
+        is_asked = call.is_below(process.ask_below) or needs_approval(spec)
         if is_asked and not await self._is_approved(process, request, spec):
             return ToolResult(call.id, "denied", _denial(request, spec))
 

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from llmos_kernel.abi import Label, ToolCall, ToolResult, ToolSpec
+from llmos_kernel.abi import Label, Message, Role, ToolCall, ToolResult, ToolSpec
 from llmos_kernel.confidence import DECIMALS, Calibration, Confidence, confidence_of
+from llmos_kernel.dialects.codecs.codec import is_name
 from llmos_kernel.dialects.codecs.strict_json import dump
 from llmos_kernel.dialects.renderer import Mark, Renderer
+from llmos_kernel.errors import ModelError
 from llmos_kernel.grounding import Seen, grounded_keys
 from llmos_kernel.trap import Event, Malformed, Text, Trap, TrapParser
 
@@ -42,12 +44,13 @@ class Letter:
 class Step:
     """One reply of the model. `is_whole` is false where it has no stop token (yet).
 
-    `ends` says for each of `traps` how many tokens there were when it was read. The first
+    `start` is the place in the context where it was opened. `ends` says for each of `traps` how many tokens there were when it was read. The first
     `num_recorded` of `tokens` are in the journal. `log_probabilities` are those of the tokens, or
     fewer: none where the engine cannot say, or nobody asked.
     """
 
     parser: TrapParser
+    start: int
     tokens: list[int] = field(default_factory=list[int])
     log_probabilities: list[float] = field(default_factory=list[float])
     text: str = ""
@@ -95,11 +98,17 @@ class PendingCall:
         confidence = self.confidence.call if self.confidence else None
         return ToolCall(self.id, self.trap.name, self.trap.arguments, self.origins, confidence)
 
+    def is_below(self, threshold: float) -> bool:
+        """Whether the model is known to be less sure of it."""
+        return self.confidence is not None and self.confidence.call < threshold
+
 
 class Conversation:
     """The context of one process, and where in its life the process is.
 
-    The context only grows, but for the system message, which changes with the tools.
+    The context only grows, but for the system message, which changes with the tools, and for the
+    last step, whose place another may take. `messages` are what it holds, without the last step
+    until that has its results or is the answer.
     """
 
     def __init__(
@@ -130,6 +139,8 @@ class Conversation:
         self.answer: str | None = None
         self.mailbox: list[Letter] = []
         self.user_messages: list[str] = []
+        self.messages: list[Message] = []
+        self.is_kept = False  # the last step is the model's own, though it doubts
         self.label = Label.TRUSTED  # of all that was read, results included
         self.num_calls = 0
         self.num_tokens = 0
@@ -162,7 +173,10 @@ class Conversation:
             self.calls = []
         if self.calls:
             self.give_results()
+        elif self.step is not None and self.answer is None:
+            self._keep_message(self.step.text)
         self.context += self._renderer.user_ids(text, self.context)
+        self.messages.append(Message(Role.USER, text, label=self._told))
         self.seen.add(text, self._told)
         self.step = self.answer = None
         self.user_messages.append(text)
@@ -172,14 +186,16 @@ class Conversation:
     def set_tools(self, system_ids: Sequence[int], specs: Sequence[ToolSpec]) -> None:
         """Put a system message with other tools in the place of the one that there is."""
         self.context[: self._num_system] = system_ids
+        if self.step is not None:
+            self.step.start += len(system_ids) - self._num_system
         self._num_system = len(system_ids)
         self._specs = specs
 
     def open_step(self) -> Step:
         """Return the step that is open, or open one."""
         if self.step is None:
+            self.step = Step(TrapParser(self._renderer, self._specs), len(self.context))
             self.context += self._renderer.assistant_open_ids(self.context)
-            self.step = Step(TrapParser(self._renderer, self._specs))
         return self.step
 
     def feed(self, step: Step, token_id: int, log_probability: float | None = None) -> str:
@@ -200,6 +216,7 @@ class Conversation:
         self.context += self._renderer.after_stop_ids(self.context)
         text = step.take(step.parser.finish())
         step.is_ended = True
+        self.is_kept = False
         self.num_steps += 1
         self.called += map(_name, step.traps)
         starts = [0, *step.ends]
@@ -231,9 +248,16 @@ class Conversation:
     def _pending(self, trap: Trap | Malformed, confidence: Confidence | None) -> PendingCall:
         """Return a call with where its grounded arguments come from; malformed without that."""
         call_id = self._next_call_id()
+        trap, origins = self._grounded(trap)
         if isinstance(trap, Malformed):
             return PendingCall(call_id, trap)
+        return PendingCall(call_id, trap, origins, confidence)
+
+    def _grounded(self, trap: Trap | Malformed) -> tuple[Trap | Malformed, dict[str, Label]]:
+        """Return where a call's grounded arguments come from; malformed where from nowhere."""
         origins: dict[str, Label] = {}
+        if isinstance(trap, Malformed):
+            return trap, origins
         spec = next((spec for spec in self._specs if spec.name == trap.name), None)
         for key in grounded_keys(spec) if spec else ():
             value = trap.arguments.get(key)
@@ -241,9 +265,57 @@ class Conversation:
                 continue  # left out, or what the schema refuses
             origin = self.seen.origin(value)
             if origin is None:
-                return PendingCall(call_id, _ungrounded(trap, key, value))
+                return _ungrounded(trap, key, value), {}
             origins[key] = origin
-        return PendingCall(call_id, trap, origins, confidence)
+        return trap, origins
+
+    def check_step(self, text: str, traps: Sequence[Trap | Malformed]) -> None:
+        """Check that a step of another model can take the place of the last one.
+
+        Raises:
+            ModelError: it says nothing, a call of it is malformed or not grounded, or this model's
+                dialect cannot write it.
+        """
+        for trap, _ in map(self._grounded, traps):
+            if isinstance(trap, Malformed):
+                raise ModelError(f"it made a malformed call ({trap.reason}): {trap.detail}")
+        if not traps and not text.strip():
+            raise ModelError("it said nothing")
+        self._ids_of(text, traps)
+
+    def _replace_step(self, text: str, traps: Sequence[Trap | Malformed]) -> None:
+        """Put a step that was checked in the place of the last one, of whose calls none was run."""
+        assert self.step is not None
+        start, num_discarded = self.step.start, len(self.step.traps)
+        self.context[start:] = self._ids_of(text, traps)
+        self.called[len(self.called) - num_discarded :] = map(_name, traps)
+        self.step = Step(TrapParser(self._renderer, self._specs), start, text=text)
+        self.step.traps += traps
+        self.step.is_whole = self.step.is_ended = True
+        self.calls = [self._pending(trap, None) for trap in traps]
+
+    def end_hand_over(
+        self, reason: str, text: str, traps: Sequence[Trap | Malformed], num_tokens: int
+    ) -> None:
+        """Let what another model said of the last step act, and count it.
+
+        By its `reason` the step is replaced ("stop"), stays for good ("error"), or may be handed
+        over again ("signal").
+        """
+        self.num_tokens += num_tokens
+        match reason:
+            case "stop":
+                self._replace_step(text, traps)
+            case "error":
+                self.is_kept = True
+            case _:
+                pass
+
+    def _ids_of(self, text: str, traps: Sequence[Trap | Malformed]) -> list[int]:
+        assert self.step is not None
+        calls = (ToolCall("", t.name, t.arguments) for t in traps if isinstance(t, Trap))
+        message = Message(Role.ASSISTANT, text, tuple(calls))
+        return self._renderer.past_step_ids(message, self.context[: self.step.start])
 
     def _next_call_id(self) -> str:
         self.num_calls += 1
@@ -274,6 +346,7 @@ class Conversation:
                 self.seen.add(call.result.text, call.result.label)
         if any(call.result and call.result.label is Label.UNTRUSTED for call in self.calls):
             self.label = Label.UNTRUSTED
+        self._keep_results(texts)
         names = [_name(call.trap) for call in self.calls]
         self.context += self._renderer.results_ids(texts, names=names, context=self.context)
         self.calls = []
@@ -281,6 +354,22 @@ class Conversation:
 
     def set_answer(self, text: str) -> None:
         self.answer = text
+        if not self.calls:  # of a dry run, whose step is kept with its calls
+            self._keep_message(text)
+
+    def _keep_message(self, text: str, calls: Sequence[ToolCall] = ()) -> None:
+        if text.strip() or calls:
+            self.messages.append(Message(Role.ASSISTANT, text, tuple(calls)))
+
+    def _keep_results(self, texts: Sequence[str]) -> None:
+        """Keep the last step with its results, but for calls that nobody could write again."""
+        kept = [
+            (call.request, text, call.result.label if call.result else Label.TRUSTED)
+            for call, text in zip(self.calls, texts, strict=False)
+            if is_name(_name(call.trap))
+        ]
+        self._keep_message(self.step.text if self.step else "", [call for call, _, _ in kept])
+        self.messages += [Message(Role.TOOL, text, label=label) for _, text, label in kept]
 
 
 def _name(trap: Trap | Malformed) -> str:

@@ -22,7 +22,9 @@ from llmos_kernel.dispatch import Dispatcher
 from llmos_kernel.engine.base import CacheUse, Engine, TokenMask
 from llmos_kernel.errors import StateError
 from llmos_kernel.grammar import Masks
+from llmos_kernel.hand_over import HandOver
 from llmos_kernel.journal import Journal, JournalEvent, told_blob
+from llmos_kernel.larger import LargerModel
 from llmos_kernel.making import ProcessMaker
 from llmos_kernel.policy import Approver
 from llmos_kernel.process import (
@@ -77,6 +79,7 @@ class Kernel:
         tool_choice: ChoosesTools | None = None,
         calibration: Calibration | None = None,
         ask_below: float = 0.0,
+        larger: LargerModel | None = None,
         run_call: RunCall | None = None,
         on_event: Callable[[JournalEvent], None] = ignore,
         on_text: Callable[[int, str], None] = ignore,
@@ -128,6 +131,10 @@ class Kernel:
             home=journal.path.parent,
             approve=approve,
             on_progress=on_progress,
+        )
+        self._larger = larger
+        self._hand_over = larger and HandOver(
+            larger, self._table, self._trace, on_text=on_text, on_progress=on_progress
         )
         self._lives: dict[int, asyncio.Task[None]] = {}
         self.processes = ProcessTable()
@@ -193,6 +200,9 @@ class Kernel:
                     self._steps.check(process)
                     self._trace.move(process, ProcessState.RUNNING)
                     await self._steps.run(process)
+                case Phase.CALL if self._hand_over is not None and process.is_in_doubt:
+                    self._trace.move(process, ProcessState.RUNNING)
+                    await self._hand_over.run(process)
                 case Phase.CALL if process.is_dry_run:
                     self._calls.announce(process)
                     self._steps.answer(process)
@@ -287,9 +297,13 @@ class Kernel:
             process.exit_status = status
             with suppress(StateError):
                 self._trace.move(process, ProcessState.ZOMBIE)
-        self._engine.release(process.pid)
+        for model in self._models():
+            model.release(process.pid)
         self.processes.remove(process.pid)
         process.settle(result)
+
+    def _models(self) -> list[Engine | LargerModel]:
+        return [self._engine] if self._larger is None else [self._engine, self._larger]
 
     def _kill_children(self, process: Process) -> list[asyncio.Task[None]]:
         """Kill a process's children; return the lives that have yet to end."""
@@ -317,6 +331,8 @@ class Kernel:
             await asyncio.wait(list(self._lives.values()))
         await self._table.close()
         self._engine.close()
+        if self._larger is not None:
+            await self._larger.close()
         self._journal.close()
 
     # Signals and messages ----------------------------------------------------
@@ -351,7 +367,8 @@ class Kernel:
         process, nice = self.processes[pid], check_nice(nice)
         self._trace.record(process, "renice", {"nice": nice})
         process.nice = nice
-        self._engine.renice(pid, nice)
+        for model in self._models():
+            model.renice(pid, nice)
 
     def cache_use(self, pid: int) -> CacheUse:
         """Return how much of what a live process asked the model to read was held already."""

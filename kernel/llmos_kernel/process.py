@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypedDict
@@ -184,6 +184,14 @@ class Process:
             return Budget(self.tokens_left)
         return Budget(self.tokens_left, max(0.0, self.deadline - time.monotonic()))
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a call of the last step needs another's word before it is journalled."""
+        talk = self.conversation
+        return not talk.is_kept and any(
+            call.is_below(self.ask_below) and not call.is_recorded for call in talk.calls
+        )
+
     def move(self, state: ProcessState) -> None:
         """Change state.
 
@@ -216,6 +224,22 @@ class Process:
             self.ending = status
             if self.work is not None:
                 self.work.cancel()
+
+    async def generate(self, make: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Have tokens made; return whether that came to its end and no signal stopped it."""
+        if self.continued is not None:
+            return False
+        self.generation = asyncio.create_task(make())
+        try:
+            await self.generation
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return False
+        finally:
+            self.generation = None
+        return True
 
     def deliver(self, letter: Letter) -> None:
         """Put a letter into the mailbox and wake who waits for it."""

@@ -16,7 +16,7 @@ from llmos_kernel.abi import Effect, Label, ToolResult, ToolSpec
 from llmos_kernel.confidence import Calibration
 from llmos_kernel.conversation import Conversation, Letter, PendingCall
 from llmos_kernel.dialects.renderer import Renderer
-from llmos_kernel.errors import LlmosError, StateError
+from llmos_kernel.errors import LlmosError, ModelError, StateError
 from llmos_kernel.journal import JournalEvent
 from llmos_kernel.process import Budget, TaskFailed
 from llmos_kernel.trap import Malformed, Trap
@@ -158,7 +158,7 @@ def rebuild(
             if event.seq != number:
                 raise _senseless(event)
             rebuilding.take(event)
-    except (KeyError, TypeError, ValueError, StateError) as error:
+    except (KeyError, TypeError, ValueError, ModelError, StateError) as error:
         raise NotRecoverable(f"process {pid} cannot be rebuilt: its journal is damaged") from error
     seconds_used = _seconds_used(events)
     return RecoveredProcess(birth, talk, rebuilding.nice, rebuilding.tools, seconds_used)
@@ -209,6 +209,8 @@ class _Rebuilding:
                 self._talk.mailbox.append(Letter(body["sender"], body["text"]))
             case "step":
                 self._take_step(event)
+            case "hand_over":
+                self._take_hand_over(event)
             case "answer":
                 self._take_answer(event)
             case "tool_call" | "malformed" | "tool_start" | "tool_result":
@@ -238,6 +240,13 @@ class _Rebuilding:
         step.num_recorded = len(step.tokens)
         if reason in CLOSED_REASONS:
             talk.end_step()
+
+    def _take_hand_over(self, event: JournalEvent) -> None:
+        talk, body = self._talk, event.body
+        is_open = talk.calls and not talk.is_kept and not any(c.is_recorded for c in talk.calls)
+        if not is_open or body["reason"] not in {"stop", "error", "signal"}:
+            raise _senseless(event)
+        talk.end_hand_over(body["reason"], body["text"], read_calls(body), body["num_tokens"])
 
     def _take_answer(self, event: JournalEvent) -> None:
         step = self._talk.step
@@ -277,6 +286,11 @@ def _is_intent_of(event: JournalEvent, call: PendingCall) -> bool:
             )
         case Malformed():
             return event.kind == "malformed"
+
+
+def read_calls(body: dict[str, Any]) -> list[Trap]:
+    """Read the calls of a `hand_over` event's body."""
+    return [Trap(call["name"], call["arguments"]) for call in body["calls"]]
 
 
 def read_result(body: dict[str, Any]) -> ToolResult:

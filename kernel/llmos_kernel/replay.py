@@ -19,8 +19,16 @@ from llmos_kernel.engine.fake import FakeEngine
 from llmos_kernel.errors import LlmosError, ModelError
 from llmos_kernel.journal import Journal, JournalEvent
 from llmos_kernel.kernel import Kernel
+from llmos_kernel.larger import Reply, StepRequest
 from llmos_kernel.process import ExitStatus, Process, ProcessState, Signal
-from llmos_kernel.recovery import OPEN_REASONS, Birth, NotRecoverable, read_result, read_system
+from llmos_kernel.recovery import (
+    OPEN_REASONS,
+    Birth,
+    NotRecoverable,
+    read_calls,
+    read_result,
+    read_system,
+)
 from llmos_kernel.steps import Limits
 from llmos_kernel.syscalls import OwnedDriver, SyscallTable
 
@@ -114,6 +122,7 @@ class Conductor:
             approve=self.approve,
             limits=Limits(**self._birth.limits),
             tool_choice=self,
+            larger=self._larger_model(),
             run_call=self.run_call,
             on_event=self._take,
         )
@@ -122,6 +131,10 @@ class Conductor:
         finally:
             self._cursor = len(self._recorded)
             await kernel.close()
+
+    def _larger_model(self) -> RecordedModel | None:
+        names = [event.body["model"] for event in self.rest() if event.kind == "hand_over"]
+        return RecordedModel(self, names[0]) if names else None
 
     async def _conduct(self, kernel: Kernel, process: Process) -> None:
         work: asyncio.Task[str] | None = None
@@ -177,14 +190,16 @@ class Conductor:
         return self._recorded[self._cursor :]
 
     def next_piece(self) -> JournalEvent | None:
-        """Return the recorded piece of a step that the process makes in its present state."""
+        """Return the recorded piece that a model says in the process's present state."""
         for event in self.rest():
-            if event.kind in ("step", "state"):
-                return event if event.kind == "step" else None
+            if event.kind in ("step", "hand_over", "state"):
+                return None if event.kind == "state" else event
         return None
 
     def is_next_piece_open(self) -> bool:
         piece = self.next_piece()
+        if piece is not None and piece.kind == "hand_over":
+            return piece.body["reason"] == "signal"
         return piece is None or piece.body["reason"] in OPEN_REASONS
 
     def _is_next(self, kind: str, call_id: str | None = None) -> bool:
@@ -199,6 +214,14 @@ class Conductor:
         """Wait until the next recorded event is of a kind, and of a call."""
         while not self._is_next(kind, call_id):
             await self._advanced.wait()
+
+    async def hold(self) -> None:
+        """Wait to be stopped from outside, as the model was in the record."""
+        self.is_held.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.is_held.clear()
 
     async def _progress(self, event: JournalEvent) -> None:
         """Wait until the replay has come past an event."""
@@ -299,8 +322,35 @@ class RecordedEngine(FakeEngine):
                 raise ModelError(event.body["text"])
             if event.kind == "signal":
                 break
-        self._conductor.is_held.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self._conductor.is_held.clear()
+        await self._conductor.hold()
+
+
+class RecordedModel:
+    """Says what is recorded of the larger model's steps."""
+
+    def __init__(self, conductor: Conductor, name: str) -> None:
+        self.name = name
+        self._conductor = conductor
+
+    async def speak(self, request: StepRequest, reply: Reply) -> None:
+        """Say the next recorded step; fail or wait to be stopped where it did."""
+        piece = self._conductor.next_piece()
+        if piece is not None and piece.kind == "hand_over":
+            reply.text, reply.num_tokens = piece.body["text"], piece.body["num_tokens"]
+            reply.traps += read_calls(piece.body)
+        if self._conductor.is_next_piece_open():
+            await self._conductor.hold()
+        await self._conductor.turn_of("hand_over")
+        assert piece is not None
+        if "error" in piece.body:
+            raise ModelError(piece.body["error"])
+        reply.is_whole = True
+
+    def renice(self, pid: int, nice: int) -> None:
+        """Share nothing."""
+
+    def release(self, pid: int) -> None:
+        """Hold nothing of a process."""
+
+    async def close(self) -> None:
+        """Hold nothing, so give nothing back."""

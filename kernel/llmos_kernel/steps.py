@@ -104,18 +104,8 @@ class StepRunner:
     async def _generate(self, process: Process, step: Step) -> str:
         """Take tokens from the engine and return why there are no more."""
         request = self._request(process, step)
-        if process.continued is not None:
+        if not await process.generate(lambda: self._take_tokens(process, step, request)):
             return "signal"
-        process.generation = asyncio.create_task(self._take_tokens(process, step, request))
-        try:
-            await process.generation
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            return "signal"
-        finally:
-            process.generation = None
         if step.is_whole:
             return "stop"
         is_late = request.deadline is not None and time.monotonic() >= request.deadline

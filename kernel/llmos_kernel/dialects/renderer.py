@@ -244,6 +244,17 @@ class Renderer:
         """
         return self.ids(self._step(message))
 
+    def past_step_ids(self, message: Message, context: Sequence[int]) -> list[int]:
+        """Write a past assistant step with its frame; `context` is what stands before it.
+
+        Raises:
+            ModelError: a call cannot be written so that it would be read as the same call.
+        """
+        past_open = self.dialect.past_open
+        open_ = self.dialect.assistant.open if past_open is None else past_open
+        ids = [*self._opened(open_, context), *self.assistant_ids(message)]
+        return ids + self.after_stop_ids(ids)
+
     def conversation_ids(
         self, messages: Sequence[Message], specs: Sequence[ToolSpec], *, system_prompt: str
     ) -> list[int]:
@@ -264,11 +275,7 @@ class Renderer:
                     ids += self.user_ids(message.content, ids)
                 case Role.ASSISTANT:
                     calls = message.calls
-                    past_open = self.dialect.past_open
-                    open_ = self.dialect.assistant.open if past_open is None else past_open
-                    ids += self._opened(open_, ids)
-                    ids += self.assistant_ids(message)
-                    ids += self.after_stop_ids(ids)
+                    ids += self.past_step_ids(message, ids)
                 case Role.TOOL:
                     results.append(message.content)
                 case Role.SYSTEM:
