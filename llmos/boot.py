@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmos.config import EMBEDDED_MODEL, Settings, home_path
+from llmos.config import EMBEDDED_MODEL, ModelSettings, Settings, home_path
 from llmos.control.protocol import control_folder
 from llmos.control.server import ControlServer, Followers
 from llmos.model_host import ModelHost
@@ -26,6 +26,7 @@ from llmos_kernel.engine.base import Engine
 from llmos_kernel.errors import ConfigError, LlmosError, ModelError, StateError, UnknownArchitecture
 from llmos_kernel.journal import Journal, JournalEvent, explained
 from llmos_kernel.kernel import Kernel, Limits, ignore
+from llmos_kernel.larger import LazyModel
 from llmos_kernel.policy import Approver, deny_all
 from llmos_kernel.progress import OnProgress
 from llmos_kernel.syscalls import OwnedDriver, SyscallTable
@@ -79,6 +80,7 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         ModelError: the model cannot be loaded.
         StateError: the state folder cannot be used.
     """
+    larger = larger_model_of(settings, home=options.home, report=options.report)
     workspace = workspace_path(options.home)
     with explained(journal_path(options.home)):
         workspace.mkdir(parents=True, exist_ok=True)
@@ -106,6 +108,7 @@ async def booted(settings: Settings, options: BootOptions) -> AsyncGenerator[Ker
         tool_choice=tool_choice_of(settings, options.tools),
         calibration=calibration_of(settings),
         ask_below=settings.confidence.ask_below,
+        larger=larger,
         on_event=tell,
         on_text=options.on_text,
         on_progress=options.on_progress,
@@ -183,14 +186,68 @@ def calibration_of(settings: Settings) -> Calibration | None:
     return found or (Calibration() if is_wanted else None)
 
 
+def larger_model_of(
+    settings: Settings, *, home: Path, report: Callable[[str], None] = ignore
+) -> LazyModel | None:
+    """Return the model to which doubtful steps are handed over, not loaded yet, if there is one.
+
+    Raises:
+        ConfigError: nothing is doubted, or it is the model that doubts.
+    """
+    confidence = settings.confidence
+    if confidence.hand_over_to is None:
+        return None
+    if settings.model.is_endpoint:
+        raise ConfigError(
+            "confidence.hand_over_to needs a model that runs here as model.path: an endpoint does "
+            "not say how sure it is of a call; leave it out"
+        )
+    if confidence.ask_below == 0:
+        raise ConfigError(
+            "confidence.hand_over_to needs confidence.ask_below above 0: no call is doubted "
+            "without; set it, to 0.5 say"
+        )
+    if _is_same_model(settings.model.path, confidence.hand_over_to):
+        raise ConfigError(
+            f"confidence.hand_over_to names {confidence.hand_over_to!r}, which is model.path too; "
+            "name a larger model"
+        )
+    model = ModelSettings(
+        path=confidence.hand_over_to,
+        name=confidence.hand_over_name,
+        api_key=confidence.hand_over_api_key,
+        max_step_tokens=settings.model.max_step_tokens,
+    )  # pyright: ignore[reportCallIssue]
+    larger = settings.model_copy(update={"model": model})
+    return LazyModel(
+        model.path,
+        lambda: load_model(larger, home=home, report=report),
+        max_step_tokens=model.max_step_tokens,
+        ids_per_token=_ids_per_token(model),
+    )
+
+
+def _is_same_model(one: str, other: str) -> bool:
+    """Whether two names are of one checkpoint; fetches nothing."""
+    if one == other:
+        return True
+    folders = [_own_folder(name) for name in (one, other)]
+    return all(folder.is_dir() for folder in folders) and folders[0].samefile(folders[1])
+
+
+def _ids_per_token(model: ModelSettings) -> int:
+    """Return how many ids of a model's engine are counted as one token of a reply."""
+    if not model.is_endpoint:
+        return 1
+    from llmos_kernel.engine.remote.engine import REPLY_BYTES_PER_TOKEN
+
+    return REPLY_BYTES_PER_TOKEN
+
+
 def limits_of(settings: Settings) -> Limits:
     """Return the bounds of one turn; what an endpoint says is counted in bytes."""
     model = settings.model
-    if not model.is_endpoint:
-        return Limits(model.max_steps, model.max_step_tokens)
-    from llmos_kernel.engine.remote.engine import REPLY_BYTES_PER_TOKEN
-
-    return Limits(model.max_steps, model.max_step_tokens * REPLY_BYTES_PER_TOKEN)
+    return Limits(model.max_steps, model.max_step_tokens * _ids_per_token(model))
 
 
 def load_model(
@@ -313,11 +370,7 @@ def model_folder(name: str) -> Path:
     Raises:
         ModelError: there is no such folder, and no such name or no network.
     """
-    if name == EMBEDDED_MODEL:
-        import llmos_kernel
-
-        return Path(llmos_kernel.__file__).parent / "model"
-    path = Path(name).expanduser()
+    path = _own_folder(name)
     if path.is_dir():
         return path
     if path.exists():
@@ -325,6 +378,15 @@ def model_folder(name: str) -> Path:
     if not HUB_NAME.fullmatch(name):
         raise ModelError(f"there is no folder {name!r}; give the folder of a checkpoint")
     return _fetched(name)
+
+
+def _own_folder(name: str) -> Path:
+    """Return the folder that a name is of, which need not exist."""
+    if name != EMBEDDED_MODEL:
+        return Path(name).expanduser()
+    import llmos_kernel
+
+    return Path(llmos_kernel.__file__).parent / "model"
 
 
 def _fetched(name: str) -> Path:

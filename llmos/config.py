@@ -13,18 +13,18 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
 from platformdirs import user_config_path, user_data_path
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     create_model,
-    field_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -42,12 +42,23 @@ EMBEDDED_MODEL = "embedded"
 SECTIONS = "llmos.settings"
 
 
+def _without_secret(path: str) -> str:
+    """Refuse addresses that can hold a key: the journal keeps the path."""
+    parts = urlsplit(path) if "://" in path else None
+    if parts and ("@" in parts.netloc or parts.query or parts.fragment):
+        raise ValueError("an endpoint's address ends with its path; give a key as api_key")
+    return path
+
+
+ModelPath = Annotated[str, AfterValidator(_without_secret)]
+
+
 class ModelSettings(BaseModel):
     """Which model is the kernel, and how far one reply may go."""
 
     model_config = ConfigDict(extra="forbid")
 
-    path: str = Field(
+    path: ModelPath = Field(
         EMBEDDED_MODEL,
         description="'embedded', a checkpoint folder, a hub name, or an endpoint's address",
     )
@@ -61,15 +72,6 @@ class ModelSettings(BaseModel):
     def is_endpoint(self) -> bool:
         """Whether `path` is the address of a server that speaks the OpenAI protocol."""
         return self.path.startswith(("http://", "https://"))
-
-    @field_validator("path")
-    @classmethod
-    def _has_no_secret(cls, path: str) -> str:
-        """Refuse addresses that can hold a key: the journal keeps the path."""
-        parts = urlsplit(path) if "://" in path else None
-        if parts and ("@" in parts.netloc or parts.query or parts.fragment):
-            raise ValueError("an endpoint's address ends with its path; give a key as api_key")
-        return path
 
 
 class ToolSettings(BaseModel):
@@ -100,6 +102,16 @@ class ConfidenceSettings(BaseModel):
         ge=0,
         le=1,
         description="a call of which the model is less sure needs a yes; 0 asks never",
+    )
+    hand_over_to: ModelPath | None = Field(
+        None,
+        description="a larger model, as in model.path, that makes a step with such a call instead",
+    )
+    hand_over_name: str | None = Field(
+        None, description="that model's name at an endpoint that has several"
+    )
+    hand_over_api_key: SecretStr | None = Field(
+        None, description="what that endpoint wants to know its users"
     )
 
 

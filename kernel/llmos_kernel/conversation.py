@@ -44,9 +44,10 @@ class Letter:
 class Step:
     """One reply of the model. `is_whole` is false where it has no stop token (yet).
 
-    `start` is the place in the context where it was opened. `ends` says for each of `traps` how many tokens there were when it was read. The first
-    `num_recorded` of `tokens` are in the journal. `log_probabilities` are those of the tokens, or
-    fewer: none where the engine cannot say, or nobody asked.
+    `start` is the place in the context where it was opened. `ends` says for each of `traps` how
+    many tokens there were when it was read. The first `num_recorded` of `tokens` are in the
+    journal. `log_probabilities` are those of the tokens, or fewer: none where the engine cannot
+    say, or nobody asked.
     """
 
     parser: TrapParser

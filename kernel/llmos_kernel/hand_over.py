@@ -6,7 +6,6 @@ can, the step stays and the user is asked. Knows no engine and runs no call.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any

@@ -92,7 +92,8 @@ class Kernel:
         run. With `has_process_calls` models are offered the calls about processes; `tool_choice`
         chooses the tools of each message, all without one. With `calibration` the kernel reads how
         sure the model is of each call; one of which it is less sure than `ask_below` needs a yes.
-        `run_call` runs checked calls in the dispatcher's place.
+        With a `larger` model, which `close` closes too, that one makes the step instead. `run_call`
+        runs checked calls in the dispatcher's place.
         """
         self._engine = engine
         calls = process_calls(self, journal.parent) if has_process_calls else []

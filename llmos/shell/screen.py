@@ -21,7 +21,7 @@ from llmos_kernel.progress import Progress
 
 WIDEST = 300
 CLEAR_LINE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
-JSON_EVENTS = frozenset({"tool_call", "tool_result", "malformed", "answer", "error"})
+JSON_EVENTS = frozenset({"hand_over", "tool_call", "tool_result", "malformed", "answer", "error"})
 
 
 class Display(Protocol):
@@ -102,10 +102,15 @@ class Screen:
             self._is_in_line = False
 
     def show_step(self, event: JournalEvent) -> None:
-        """Show a call, a result, a malformed call or a stop; other events are not shown."""
+        """Show a hand-over, a call, a result, a malformed call or a stop, and no other event."""
         if event.pid != self.pid:
             return
         match event.kind:
+            case "hand_over" if event.body["reason"] == "stop":
+                self._print(f"⇡ {_sureness(event)}; {event.body['model']} takes over", "cyan")
+            case "hand_over" if "error" in event.body:
+                model, problem = event.body["model"], event.body["error"]
+                self._print(f"✗ {model} cannot take over, so it is up to you: {problem}", "red")
             case "tool_call":
                 call = call_text(event.body["name"], event.body["arguments"])
                 self._print(f"→ {call}", "cyan")
@@ -143,6 +148,13 @@ class Screen:
         flat = " ⏎ ".join(text.splitlines())
         shown = flat if len(flat) <= WIDEST else f"{flat[:WIDEST]} ..."
         console.print(Text(printable(shown), style), soft_wrap=True)
+
+
+def _sureness(event: JournalEvent) -> str:
+    """Say of a hand-over how sure the model was of what it would have called."""
+    doubted = event.body["doubted"][0]
+    call = call_text(doubted["name"], doubted["arguments"])
+    return f"only {doubted['confidence']['call']:.0%} sure of {call}"
 
 
 def printable(text: str) -> str:
