@@ -45,12 +45,11 @@ class HandOver:
             TaskFailed: the process has used up its budget.
             StateError: the journal cannot be written; the step is as it was.
         """
-        if process.tokens_left == 0:
-            raise out_of_budget(process, "max_tokens")
         self._report(process)
         reply, reason, problem = Reply(), "signal", ""
         try:
-            if await process.generate(lambda: self._model.speak(self._request(process), reply)):
+            request = self._request(process)
+            if await process.generate(lambda: self._model.speak(request, reply)):
                 self._check(process, reply)
                 reason = "stop"
         except Exception as error:  # whatever it dies of, the process goes on without it
@@ -61,6 +60,8 @@ class HandOver:
             self._check_budget(process)
 
     def _request(self, process: Process) -> StepRequest:
+        if process.tokens_left == 0:
+            raise ModelError("the process has no tokens left")
         return StepRequest(
             tuple(process.conversation.messages),
             self._table.granted(process.tools),
@@ -90,8 +91,6 @@ class HandOver:
 
     def _end(self, process: Process, reply: Reply, reason: str, problem: str) -> None:
         """Journal what came of the hand-over, then let it act."""
-        if reason == "signal" and not reply.num_tokens:
-            return
         calls = [
             {"name": trap.name, "arguments": dict(trap.arguments)}
             for trap in reply.traps
