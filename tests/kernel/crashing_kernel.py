@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tokenizers import Tokenizer
 
@@ -99,6 +99,9 @@ def replies(renderer: Renderer) -> list[list[int]]:
     ]
 
 
+MakeKernel: TypeAlias = Callable[[Path, Renderer], tuple[Kernel, Journal, FakeEngine]]
+
+
 def make_kernel(
     folder: Path,
     renderer: Renderer,
@@ -131,18 +134,18 @@ def make_kernel(
     return kernel, journal, engine
 
 
-async def run(folder: Path, renderer: Renderer) -> None:
+async def run(folder: Path, renderer: Renderer, make: MakeKernel = make_kernel) -> None:
     """Run the scenario to its end."""
-    kernel, _, _ = make_kernel(folder, renderer)
+    kernel, _, _ = make(folder, renderer)
     process = kernel.spawn("do it")
     kernel.send(process.pid, "hello")
     assert await kernel.wait(process.pid) == ANSWER
     await kernel.close()
 
 
-async def resume(folder: Path, renderer: Renderer) -> None:
+async def resume(folder: Path, renderer: Renderer, make: MakeKernel = make_kernel) -> None:
     """Resume the scenario in a new kernel and run it to its end."""
-    kernel, journal, _ = make_kernel(folder, renderer)
+    kernel, journal, _ = make(folder, renderer)
     has_message = any(event.kind == "message" for event in journal.events(1))
     with suppress(NotRecoverable):
         kernel.resume(1)
@@ -186,7 +189,9 @@ def in_process(work: Callable[[], Any], *, kill_after_s: float | None = None) ->
     return os.waitpid(pid, 0)[1]
 
 
-def crash_and_resume(folder: Path, crash: Callable[[], int], renderer: Renderer) -> bool:
+def crash_and_resume(
+    folder: Path, crash: Callable[[], int], renderer: Renderer, make: MakeKernel
+) -> bool:
     """Return whether the crash was one; then what is left has been resumed, twice."""
     folder.mkdir()
     if crash() == 0:
@@ -201,15 +206,15 @@ def crash_and_resume(folder: Path, crash: Callable[[], int], renderer: Renderer)
         shutil.rmtree(crashed)
         return True
     for each in (folder, copy):
-        assert in_process(lambda each=each: resume(each, renderer)) == 0, each
+        assert in_process(lambda each=each: resume(each, renderer, make)) == 0, each
     return True
 
 
-def main(root: Path, tokenizer: str, delays: Sequence[str]) -> None:
+def main(root: Path, tokenizer: str, delays: Sequence[str], make: MakeKernel = make_kernel) -> None:
     renderer = Renderer(Tokenizer.from_file(tokenizer), EMBEDDED)
     (root / "whole").mkdir()
     started = time.monotonic()
-    assert in_process(lambda: run(root / "whole", renderer)) == 0
+    assert in_process(lambda: run(root / "whole", renderer, make)) == 0
     whole_s = time.monotonic() - started
     place, has_crashed = 0, True
     while has_crashed:
@@ -221,19 +226,20 @@ def main(root: Path, tokenizer: str, delays: Sequence[str]) -> None:
                 folder: Path = folder, place: int = place, is_before: bool = is_before
             ) -> None:
                 kill_at(place, is_before=is_before)
-                await run(folder, renderer)
+                await run(folder, renderer, make)
 
             has_crashed = crash_and_resume(
-                folder, lambda killed=killed: in_process(killed), renderer
+                folder, lambda killed=killed: in_process(killed), renderer, make
             )
     for number, share in enumerate(delays):
         folder = root / f"random-{number}"
         crash_and_resume(
             folder,
             lambda folder=folder, share=share: in_process(
-                lambda: run(folder, renderer), kill_after_s=float(share) * whole_s
+                lambda: run(folder, renderer, make), kill_after_s=float(share) * whole_s
             ),
             renderer,
+            make,
         )
     assert "torch" not in sys.modules
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import llmos_kernel
 from llmos_kernel.abi import Effect, Message, Role, ToolCall, ToolSpec
 from llmos_kernel.confidence import Calibration
 from llmos_kernel.dialects.chat import chat_renderer
@@ -17,6 +22,7 @@ from llmos_kernel.dialects.dialect import SYSTEM_PROMPT
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.engine.fake import FakeEngine, Gate, Script
 from llmos_kernel.errors import ModelError
+from llmos_kernel.journal import Journal, JournalEvent
 from llmos_kernel.larger import LazyModel
 from llmos_kernel.policy import deny_all
 from llmos_kernel.process import Budget, Process, Signal
@@ -24,6 +30,8 @@ from llmos_kernel.recovery import NotRecoverable, rebuild
 from llmos_kernel.replay import replay
 
 Make = Callable[..., Any]
+SCRIPT = Path(__file__).with_name("handing_over_kernel.py")
+MODEL = Path(llmos_kernel.__file__).parent / "model"
 LARGE = chat_renderer()
 
 
@@ -464,3 +472,54 @@ async def test_where_the_journal_cannot_take_it_the_step_is_handed_over_again(sc
     s.kernel.signal(process.pid, Signal.CONTINUE)
     assert await asyncio.wait_for(s.kernel.wait(process.pid), 10) == "End."
     assert len(s.tools[1].calls) == 1
+
+
+@pytest.fixture(scope="module")
+def crashes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kill a kernel at every append of a life with a hand-over, and resume it."""
+    root = tmp_path_factory.mktemp("crashes")
+    command = [sys.executable, str(SCRIPT), str(root), str(MODEL / "tokenizer.json")]
+    subprocess.run(command, check=True, timeout=200)
+    return root
+
+
+def events_in(folder: Path) -> list[JournalEvent]:
+    with closing(Journal(folder / "journal.db")) as journal:
+        return list(journal.events(1))
+
+
+def test_a_kernel_was_killed_right_before_and_after_the_hand_over(crashes: Path) -> None:
+    for when, num_known in (("before", 0), ("after", 1)):
+        at = next(e.seq for e in events_in(crashes / "whole") if e.kind == "hand_over")
+        left = [event.kind for event in events_in(crashes / f"{at}-{when}.crashed")]
+        assert left.count("hand_over") == num_known
+        assert (left[-1] == "hand_over") == bool(num_known)
+
+
+def test_wherever_it_was_killed_the_step_is_handed_over_and_its_effect_happens_once(
+    crashes: Path, renderer: Renderer
+) -> None:
+    folders = [Path(str(crashed).removesuffix(".crashed")) for crashed in crashes.glob("*.crashed")]
+    assert len(folders) > 30
+    (whole,) = _contexts([crashes / "whole"], renderer)
+    for folder, context in zip(folders, _contexts(folders, renderer), strict=True):
+        events = events_in(folder)
+        assert [e.body["reason"] for e in events if e.kind == "hand_over"] == ["stop"], folder
+        done = (folder / "effects").read_text().split("\n")
+        statuses = {e.body["id"]: e.body["status"] for e in events if e.kind == "tool_result"}
+        for call_id, effect in (("1.1", "effect a"), ("1.3", "effect b"), ("1.4", "effect c")):
+            assert done.count(effect) == 1 or statuses[call_id] == "unknown", folder
+        assert "effect doubted" not in done
+        assert [e.body["text"] for e in events if e.kind == "answer"] == ["All done."]
+        if "unknown" not in statuses.values():
+            assert context == whole, folder
+        assert [(e.kind, e.body) for e in events] == [
+            (e.kind, e.body) for e in events_in(Path(f"{folder}.copy"))
+        ]
+
+
+def _contexts(folders: Sequence[Path], renderer: Renderer) -> Iterator[list[int]]:
+    for folder in folders:
+        with closing(Journal(folder / "journal.db")) as journal:
+            events = list(journal.events(1))
+            yield rebuild(events, 1, renderer, journal.blob).conversation.context
