@@ -110,7 +110,7 @@ class Screen:
                 self._print(f"⇡ {_sureness(event)}; {event.body['model']} takes over", "cyan")
             case "hand_over" if "error" in event.body:
                 model, problem = event.body["model"], event.body["error"]
-                self._print(f"✗ {model} cannot take over, so it is up to you: {problem}", "red")
+                self._print(f"✗ not handed over to {model}: {problem}", "red")
             case "tool_call":
                 call = call_text(event.body["name"], event.body["arguments"])
                 self._print(f"→ {call}", "cyan")

@@ -11,12 +11,13 @@ process of its own.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -210,15 +211,20 @@ def crash_and_resume(
     return True
 
 
-def main(root: Path, tokenizer: str, delays: Sequence[str], make: MakeKernel = make_kernel) -> None:
+def main(
+    root: Path,
+    tokenizer: str,
+    delays: Sequence[str],
+    make: MakeKernel = make_kernel,
+    places: Iterable[int] = itertools.count(1),
+) -> None:
     renderer = Renderer(Tokenizer.from_file(tokenizer), EMBEDDED)
     (root / "whole").mkdir()
     started = time.monotonic()
     assert in_process(lambda: run(root / "whole", renderer, make)) == 0
     whole_s = time.monotonic() - started
-    place, has_crashed = 0, True
-    while has_crashed:
-        place += 1
+    for place in places:
+        has_crashed = True
         for is_before in (True, False):
             folder = root / f"{place}-{'before' if is_before else 'after'}"
 
@@ -231,6 +237,8 @@ def main(root: Path, tokenizer: str, delays: Sequence[str], make: MakeKernel = m
             has_crashed = crash_and_resume(
                 folder, lambda killed=killed: in_process(killed), renderer, make
             )
+        if not has_crashed:
+            break
     for number, share in enumerate(delays):
         folder = root / f"random-{number}"
         crash_and_resume(

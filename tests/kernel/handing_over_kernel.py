@@ -26,6 +26,8 @@ from llmos_kernel.larger import LazyModel
 from llmos_kernel.policy import approve_all
 from llmos_kernel.syscalls import OwnedDriver, SyscallTable
 
+PLACES = range(5, 9)  # from the step that is doubted to the call in its place
+
 
 class DoubtingEngine(GreedyEngine):
     """Doubts one token, and is sure of all others."""
@@ -43,18 +45,16 @@ class DoubtingEngine(GreedyEngine):
 
 
 def make_kernel(folder: Path, renderer: Renderer) -> tuple[Kernel, Journal, FakeEngine]:
-    """Return a kernel whose model does one thing, doubts the next, and answers."""
+    """Return a kernel whose model doubts its call, and answers."""
     effect = FileTool("effect", folder, effects=frozenset({Effect.FILES}))
-    message = Message(Role.ASSISTANT, "", (ToolCall("", "effect", {"text": "b"}),))
+    message = Message(Role.ASSISTANT, "", (ToolCall("", "effect", {"text": "surely"}),))
     large = chat_renderer()
     larger = FakeEngine(itertools.repeat(large.assistant_ids(message)))
     journal = Journal(folder / "journal.db")
     engine = DoubtingEngine(
         renderer,
         [
-            _call(renderer, "a"),
             _call(renderer, "doubted"),
-            _call(renderer, "c"),
             [*renderer.content_ids(ANSWER), renderer.stop_id],
         ],
         renderer.content_ids("doubted")[-1],
@@ -83,4 +83,4 @@ def _call(renderer: Renderer, text: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], (), make_kernel)
+    main(Path(sys.argv[1]), sys.argv[2], (), make_kernel, PLACES)

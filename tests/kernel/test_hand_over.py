@@ -476,7 +476,7 @@ async def test_where_the_journal_cannot_take_it_the_step_is_handed_over_again(sc
 
 @pytest.fixture(scope="module")
 def crashes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kill a kernel at every append of a life with a hand-over, and resume it."""
+    """Kill a kernel at each append around a hand-over, and resume it."""
     root = tmp_path_factory.mktemp("crashes")
     command = [sys.executable, str(SCRIPT), str(root), str(MODEL / "tokenizer.json")]
     subprocess.run(command, check=True, timeout=200)
@@ -500,22 +500,15 @@ def test_wherever_it_was_killed_the_step_is_handed_over_and_its_effect_happens_o
     crashes: Path, renderer: Renderer
 ) -> None:
     folders = [Path(str(crashed).removesuffix(".crashed")) for crashed in crashes.glob("*.crashed")]
-    assert len(folders) > 30
+    assert len(folders) == 8
     (whole,) = _contexts([crashes / "whole"], renderer)
     for folder, context in zip(folders, _contexts(folders, renderer), strict=True):
         events = events_in(folder)
         assert [e.body["reason"] for e in events if e.kind == "hand_over"] == ["stop"], folder
-        done = (folder / "effects").read_text().split("\n")
-        statuses = {e.body["id"]: e.body["status"] for e in events if e.kind == "tool_result"}
-        for call_id, effect in (("1.1", "effect a"), ("1.3", "effect b"), ("1.4", "effect c")):
-            assert done.count(effect) == 1 or statuses[call_id] == "unknown", folder
-        assert "effect doubted" not in done
-        assert [e.body["text"] for e in events if e.kind == "answer"] == ["All done."]
-        if "unknown" not in statuses.values():
-            assert context == whole, folder
-        assert [(e.kind, e.body) for e in events] == [
-            (e.kind, e.body) for e in events_in(Path(f"{folder}.copy"))
-        ]
+        assert (folder / "effects").read_text() == "effect surely\n", folder
+        assert context == whole, folder
+        copies = [(e.kind, e.body) for e in events_in(Path(f"{folder}.copy"))]
+        assert [(e.kind, e.body) for e in events] == copies, folder
 
 
 def _contexts(folders: Sequence[Path], renderer: Renderer) -> Iterator[list[int]]:

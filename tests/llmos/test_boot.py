@@ -11,7 +11,14 @@ import pytest
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 import llmos_kernel
-from llmos.boot import BootOptions, booted, calibration_of, chat_template, load_model
+from llmos.boot import (
+    BootOptions,
+    booted,
+    calibration_of,
+    chat_template,
+    larger_model_of,
+    load_model,
+)
 from llmos.config import load_settings
 from llmos_kernel.confidence import Calibration
 from llmos_kernel.errors import ConfigError, ModelError
@@ -43,6 +50,36 @@ def test_what_no_calibration_was_fitted_to_is_read_only_where_it_decides(tmp_pat
     assert calibration_of(load_settings(model=model)) is None
     found = calibration_of(load_settings(model=model, confidence={"ask_below": 0.5}))
     assert found == Calibration()
+
+
+@pytest.mark.parametrize(
+    ("model", "confidence", "problem"),
+    [
+        ({"path": "http://localhost:1/v1"}, {"ask_below": 0.5}, "needs a model that runs here"),
+        ({}, {}, "needs confidence.ask_below above 0"),
+        ({"path": "larger"}, {"ask_below": 0.5}, "names 'larger', which is model.path too"),
+    ],
+)
+def test_what_cannot_doubt_or_would_ask_itself_hands_nothing_over(
+    model: dict[str, str], confidence: dict[str, float], problem: str, home: Path
+) -> None:
+    settings = load_settings(model=model, confidence=confidence | {"hand_over_to": "larger"})
+    with pytest.raises(ConfigError, match=problem):
+        larger_model_of(settings, home=home)
+
+
+def test_two_names_of_one_folder_are_one_model(home: Path) -> None:
+    same = {"ask_below": 0.5, "hand_over_to": str(MODEL.parent / "." / MODEL.name)}
+    with pytest.raises(ConfigError, match="which is model.path too"):
+        larger_model_of(load_settings(confidence=same), home=home)
+
+
+def test_a_model_that_is_only_named_is_not_looked_for(home: Path) -> None:
+    confidence = {"ask_below": 0.5, "hand_over_to": "http://localhost:1/v1"}
+    model = larger_model_of(load_settings(confidence=confidence), home=home)
+    assert model is not None
+    assert model.name == "http://localhost:1/v1"
+    assert larger_model_of(load_settings(), home=home) is None
 
 
 @pytest.mark.parametrize("damaged", ["{", "[]", '{"chat_template": [1]}'])

@@ -79,6 +79,41 @@ def test_what_it_is_not_sure_of_is_not_done_unasked_and_one_line_names_it(
     assert outcome["text"] == "408"
 
 
+def test_what_it_is_not_sure_of_is_made_by_a_larger_model_and_replays(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    larger = tmp_path / "larger"
+    shutil.copytree(MODEL, larger)
+    monkeypatch.setenv("LLMOS_CONFIDENCE__ASK_BELOW", "1")
+    monkeypatch.setenv("LLMOS_CONFIDENCE__HAND_OVER_TO", str(larger))
+    result = run_cli(home, "run", "--json", "What is 17 * 24?", check=True)
+    waiting, hand_over, call, outcome, answer = events_of(result)
+    assert waiting["text"].startswith(f"{larger} is asked, since I am only ")
+    assert (hand_over["event"], hand_over["model"]) == ("hand_over", str(larger))
+    assert hand_over["doubted"][0]["name"] == "calculate"
+    assert hand_over["calls"] == [{"name": call["name"], "arguments": call["arguments"]}]
+    assert "confidence" not in call
+    assert (outcome["status"], outcome["text"]) == ("ok", "408")
+    assert "408" in answer["text"]
+    recorded = run_cli(home, "strace", "--json", "1", check=True)
+    replayed = run_cli(home, "strace", "--json", "--replay", "1", check=True)
+    bodies = [[e | {"time": 0} for e in events_of(trace)] for trace in (recorded, replayed)]
+    assert bodies[0] == bodies[1]
+    assert "hand_over" in [event["event"] for event in bodies[0]]
+
+
+def test_where_no_larger_model_answers_one_line_says_so_and_the_user_is_asked(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMOS_CONFIDENCE__ASK_BELOW", "1")
+    monkeypatch.setenv("LLMOS_CONFIDENCE__HAND_OVER_TO", "http://127.0.0.1:9/v1")
+    result = run_cli(home, "run", "--yes", "What is 17 * 24?", check=True)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("✗")]
+    assert line.startswith("✗ not handed over to http://127.0.0.1:9/v1: ")
+    assert "→ calculate(" in result.stderr
+    assert "408" in result.stdout
+
+
 def test_a_dry_run_prints_the_call_and_runs_nothing(home: Path) -> None:
     result = run_cli(home, "run", "--json", "--dry-run", "write hello to greeting.txt", check=True)
     events = events_of(result)
