@@ -53,7 +53,7 @@ class HandOver:
                 self._check(process, reply)
                 reason = "stop"
         except Exception as error:  # whatever it dies of, the process goes on without it
-            reason, problem = "error", str(error) or repr(error)
+            reason, problem = "error", " ".join((str(error) or repr(error)).split())
         finally:
             self._end(process, reply, reason, problem)
         if reason == "error":

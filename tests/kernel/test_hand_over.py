@@ -101,11 +101,15 @@ def scene(make_system: Make, says: Make, calls: Make, make_tool: Make, renderer:
         asker = options.pop("approve", Asker())
         ids_per_token = options.pop("ids_per_token", 1)
         made = [make_tool(), make_tool(name="other"), *tools]
+
+        def log_probability(token_id: int) -> float:
+            return math.log(0.3 if token_id == word else 1.0)
+
         system = make_system(
             replies or [calls(("echo", {"text": "doubted"})), says("End.")],
             *made,
             approve=asker,
-            log_probability=lambda token_id: math.log(0.3 if token_id == word else 1.0),
+            log_probability=log_probability,
             calibration=Calibration(),
             ask_below=0.5,
             larger=bigger.model(ids_per_token=ids_per_token),
@@ -131,9 +135,9 @@ def assert_rebuilds(scene: Scene, process: Process, renderer: Renderer) -> None:
     """Rebuild a process from every beginning of its journal, and compare the whole one."""
     journal = scene.system.journal
     events = list(journal.events(process.pid))
-    for end in range(1, len(events) + 1):
+    talk = process.conversation
+    for end, event in enumerate(events, 1):
         talk = rebuild(events[:end], process.pid, renderer, journal.blob).conversation
-        event = events[end - 1]
         if event.kind == "hand_over" and event.body["reason"] != "signal":
             assert process.context[: len(talk.context)] == talk.context
     assert talk.context == process.context
@@ -153,6 +157,7 @@ async def test_a_doubted_step_is_made_by_the_larger_model_and_the_smaller_one_go
     echo, other = s.tools
     assert (answer, echo.calls, other.calls) == ("End.", [], [{"text": "surely"}])
     assert s.asker.asked == []
+    assert bigger.engine.released == [process.pid]
     (body,) = s.system.bodies("hand_over")
     assert body.pop("doubted")[0]["confidence"]["call"] == pytest.approx(0.3, abs=1e-3)
     assert body == {
@@ -291,7 +296,7 @@ def _ids_of_text(body: str) -> list[int]:
 
 FAILURES: dict[str, tuple[Large, str]] = {
     "cannot be loaded": (Large(FakeEngine(), [ModelError("it is not there")]), "it is not there"),
-    "dies": (Large(FakeEngine(), [RuntimeError("out of memory")]), "out of memory"),
+    "dies": (Large(FakeEngine(), [RuntimeError("out of\nmemory")]), "out of memory"),
     "has no room": (large(said("", OTHER), context_length=50), "does not fit its context of 50"),
     "malformed": (large(_ids_of_text("{bad")), r"malformed call \(bad_json\)"),
     "unknown tool": (large(said("", ("no", {}))), "no tool 'no'; the tools are echo, other"),
@@ -374,8 +379,10 @@ async def test_a_stopped_hand_over_is_made_again_and_counts(
     s = scene(bigger)
     process = s.kernel.spawn("t")
     await asyncio.wait_for(gate.reached.wait(), 10)
+    s.kernel.renice(process.pid, 5)
     s.kernel.signal(process.pid, Signal.STOP)
     await s.system.until(lambda: process.state == "STOPPED")
+    assert bigger.engine.nices == {process.pid: 5}
     assert s.system.bodies("hand_over")[0]["reason"] == "signal"
     s.kernel.signal(process.pid, Signal.CONTINUE)
     assert await asyncio.wait_for(s.kernel.wait(process.pid), 10) == "End."

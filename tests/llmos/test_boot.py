@@ -70,7 +70,7 @@ def test_what_cannot_doubt_or_would_ask_itself_hands_nothing_over(
 
 def test_two_names_of_one_folder_are_one_model(home: Path) -> None:
     same = {"ask_below": 0.5, "hand_over_to": str(MODEL.parent / "." / MODEL.name)}
-    with pytest.raises(ConfigError, match="which is model.path too"):
+    with pytest.raises(ConfigError, match=r"which is model\.path too"):
         larger_model_of(load_settings(confidence=same), home=home)
 
 

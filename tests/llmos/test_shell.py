@@ -15,6 +15,8 @@ import pytest
 from llmos.control.client import live_processes, tell
 from llmos.control.protocol import SendSignal
 from llmos.schedules.store import ScheduleStore
+from llmos.shell.screen import Screen
+from llmos_kernel.journal import JournalEvent
 from llmos_kernel.process import ProcessState, Signal
 
 
@@ -101,3 +103,20 @@ def test_what_is_due_runs_while_the_shell_waits_for_a_line(
     shell.expect(r"schedule 1: process \d+: .*408")
     leave(shell)
     assert shell.exitstatus == 0
+
+
+def test_text_of_a_step_that_is_handed_over_ends_before_the_line_that_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    screen = Screen()
+    screen.pid = 1
+    doubted = {"name": "search", "arguments": {"query": "honey"}, "confidence": {"call": 0.14}}
+    body = {"model": "large", "doubted": [doubted], "reason": "stop"}
+    screen.show_text(1, "Let me see")
+    screen.show_step(JournalEvent(1, 5, 0.0, "hand_over", body))
+    screen.show_text(1, "Here it is.")
+    screen.show_answer("Here it is.")
+    shown = capsys.readouterr()
+    assert shown.out == "Let me see\nHere it is.\n"
+    assert shown.err.strip() == '⇡ only 14% sure of search(query="honey"); large takes over'

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from llmos_kernel.abi import Message, Role, ToolCall, ToolSpec
+from llmos_kernel.confidence import Calibration
 from llmos_kernel.dialects.chat import chat_renderer
 from llmos_kernel.engine.base import GenerateRequest
 from llmos_kernel.engine.remote.endpoint import Endpoint
@@ -25,6 +26,7 @@ from llmos_kernel.engine.remote.vocabulary import Mark, text_ids
 from llmos_kernel.errors import ModelError
 from llmos_kernel.journal import Journal
 from llmos_kernel.kernel import Kernel
+from llmos_kernel.larger import LazyModel
 from llmos_kernel.policy import approve_all
 from llmos_kernel.syscalls import OwnedDriver, SyscallTable
 from llmos_kernel.trap import ArgumentDelta, Malformed, Reasoning, Text, Trap, TrapParser
@@ -572,6 +574,39 @@ async def test_the_kernel_runs_a_servers_calls_and_gives_it_the_results(
     assert second["messages"][-1] == {
         "role": "tool", "content": "echo hello", "tool_call_id": "call00001",
     }  # fmt: skip
+
+
+def _unsure(token_id: int) -> float:
+    return -1.0
+
+
+async def test_a_step_that_a_checkpoint_doubts_is_handed_over_to_a_server(
+    server: Any, sse: Any, reply: Any, make_system: Any, make_tool: Any, says: Any, request: Any
+) -> None:
+    tool = make_tool()
+    call = call_piece(0, id="whatever", name="echo", arguments='{"text": "hello"}')
+    server.answers[CHAT] = reply([sse(calls(call), "tool_calls"), DONE])
+    engine = engine_of(server.url)
+    system = make_system(
+        [request.getfixturevalue("calls")(("echo", {"text": "bye"})), says("It said hello.")],
+        tool,
+        log_probability=_unsure,
+        calibration=Calibration(),
+        ask_below=0.5,
+        larger=LazyModel(
+            server.url, lambda: (RENDERER, engine), max_step_tokens=100, ids_per_token=4
+        ),
+    )
+    process = system.kernel.start("say hello")
+    assert await system.kernel.turn(process, "say hello") == "It said hello."
+    await system.kernel.close()
+    assert tool.calls == [{"text": "hello"}]
+    (body,) = server.bodies()
+    assert [message["role"] for message in body["messages"]] == ["system", "user"]
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["echo"]
+    assert body["max_tokens"] == 100
+    (event,) = system.bodies("hand_over")
+    assert (event["model"], event["reason"]) == (server.url, "stop")
 
 
 async def test_an_answer_that_the_server_cuts_short_is_an_answer(
