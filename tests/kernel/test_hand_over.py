@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from llmos_kernel.journal import Journal, JournalEvent
 from llmos_kernel.larger import LazyModel
 from llmos_kernel.policy import deny_all
 from llmos_kernel.process import Budget, Process, Signal
-from llmos_kernel.recovery import NotRecoverable, rebuild
+from llmos_kernel.recovery import NotRecoverable, rebuild, system_blob
 from llmos_kernel.replay import replay
 
 Make = Callable[..., Any]
@@ -463,6 +463,24 @@ async def test_an_event_in_the_wrong_place_is_refused(scene: Make, renderer: Ren
     events[at], events[at + 1] = events[at + 1], events[at]
     with pytest.raises(NotRecoverable):
         rebuild(events, 1, renderer, s.system.journal.blob)
+
+
+async def test_a_step_is_replaced_where_it_stands_though_other_tools_were_told_before(
+    scene: Make, renderer: Renderer
+) -> None:
+    s = scene(large(said("", OTHER)))
+    await s.answer()
+    journal = s.system.journal
+    events = list(journal.events(1))
+    at = next(event.seq for event in events if event.kind == "hand_over")
+    specs = [tool.spec for tool in s.tools]
+    body = {"tools": ["other"], "system": journal.store_blob(system_blob(SYSTEM_PROMPT, specs[1:]))}
+    told = [*events[:at], JournalEvent(1, at, 0.0, "tools", body), replace(events[at], seq=at + 1)]
+    before, after = (
+        rebuild(each, 1, renderer, journal.blob).conversation for each in (events[: at + 1], told)
+    )
+    old, new = (renderer.system_ids(SYSTEM_PROMPT, each) for each in (specs, specs[1:]))
+    assert after.context == [*new, *before.context[len(old) :]]
 
 
 async def test_where_the_journal_cannot_take_it_the_step_is_handed_over_again(scene: Make) -> None:
