@@ -134,9 +134,11 @@ class Kernel:
             on_progress=on_progress,
         )
         self._larger = larger
-        self._hand_over = larger and HandOver(
-            larger, self._table, self._trace, on_text=on_text, on_progress=on_progress
-        )
+        self._hand_over = None
+        if larger is not None:
+            self._hand_over = HandOver(
+                larger, self._table, self._trace, on_text=on_text, on_progress=on_progress
+            )
         self._lives: dict[int, asyncio.Task[None]] = {}
         self.processes = ProcessTable()
 
