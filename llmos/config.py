@@ -25,6 +25,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     create_model,
+    field_validator,
 )
 from pydantic_settings import (
     BaseSettings,
