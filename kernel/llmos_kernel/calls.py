@@ -152,7 +152,7 @@ class CallRunner:
             home=self._home,
             asked_at=call.asked_at,
             label=talk.label if is_of_user else Label.UNTRUSTED,
-            user_messages=tuple(talk.user_messages) if is_of_user else (),
+            user_messages=talk.user_messages if is_of_user else (),
             report=report,
         )
 

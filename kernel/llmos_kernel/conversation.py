@@ -139,7 +139,6 @@ class Conversation:
         self.calls: list[PendingCall] = []
         self.answer: str | None = None
         self.mailbox: list[Letter] = []
-        self.user_messages: list[str] = []
         self.messages: list[Message] = []
         self.is_kept = False  # the last step is the model's own, though it doubts
         self.label = Label.TRUSTED  # of all that was read, results included
@@ -160,7 +159,12 @@ class Conversation:
 
     @property
     def has_heard(self) -> bool:
-        return bool(self.user_messages)
+        return bool(self.messages)
+
+    @property
+    def user_messages(self) -> tuple[str, ...]:
+        """What the process was told, in order."""
+        return tuple(m.content for m in self.messages if m.role is Role.USER)
 
     @property
     def is_in_turn(self) -> bool:
@@ -180,7 +184,6 @@ class Conversation:
         self.messages.append(Message(Role.USER, text, label=self._told))
         self.seen.add(text, self._told)
         self.step = self.answer = None
-        self.user_messages.append(text)
         self.called = []
         self.num_steps = self.num_malformed = 0
 

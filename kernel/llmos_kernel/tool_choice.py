@@ -93,8 +93,8 @@ def ranked(specs: Sequence[ToolSpec], text: str) -> list[str]:
 
     A file's name also says what it holds: `photo.png` finds tools that tell of an image.
     """
-    words = [word for word in re.findall(r"\w+", text.lower()) if word not in COMMON_WORDS]
-    words = [*_media(text), *words]
+    said = re.findall(r"\w+", text.lower())
+    words = [*_media(text), *(word for word in said if word not in COMMON_WORDS)]
     if not words:
         return []
     with closing(sqlite3.connect(":memory:")) as index:
