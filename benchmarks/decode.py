@@ -32,7 +32,7 @@ NUM_STEPS = 24
 CHECKED_BATCH = 3
 READS = 5
 BYTES = {"float32": 4, "bfloat16": 2}
-LLAMA = "llama.cpp bfloat16"
+LLAMA = f"llama.cpp {TIMED_DTYPE}"
 CONTINUOUS = "transformers continuous batching float32"
 EXACT = f"{OURS} float32"
 BOUND = "bytes to read"
@@ -108,7 +108,7 @@ class Steps:
         }
         self._llama = None
         if llama_cpp.IS_INSTALLED:
-            path = llama_cpp.gguf_of(model, "bfloat16")
+            path = llama_cpp.gguf_of(model, TIMED_DTYPE)
             self._llama = llama_cpp.LlamaDecoder(path, self._contexts, NUM_STEPS)
 
     def variants(self) -> Sequence[Variant]:

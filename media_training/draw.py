@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTokenizer
 
+from llmos_kernel.engine.torch.precision import autocast
 from media_training.captions import (
     WIDTH,
     Reader,
@@ -69,7 +70,7 @@ def autoencoder_stage(steps: int) -> Stage:
     def loss(step: int) -> Tensor:
         images = pixels([render(scene) for scene in itertools.islice(scenes(step), BATCH)])
         images = images.to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             latents = model.encode(images).latents.float()
             noisy = latents + LATENT_NOISE * torch.randn_like(latents)
             decoded = model.decode(noisy).sample.float()
@@ -139,7 +140,7 @@ def denoiser_stage(
         signal = shares[times].sqrt()[:, None, None, None]
         spread = (1 - shares[times]).sqrt()[:, None, None, None]
         noised = (signal * clean + spread * noise).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             velocity = model(noised, times, told).sample.float()
         return functional.mse_loss(velocity, signal * noise - spread * clean)
 

@@ -25,6 +25,7 @@ from torch.nn.functional import cross_entropy, ctc_loss, log_softmax
 from whisper.audio import N_FRAMES, log_mel_spectrogram
 from whisper.model import disable_sdpa
 
+from llmos_kernel.engine.torch.precision import autocast
 from media_training.acoustics import noise_of, roughened
 from media_training.listen_model import (
     LETTERS,
@@ -169,7 +170,7 @@ def losses(model: CompactWhisper, batch: Batch) -> tuple[Tensor, Tensor, float]:
     """Return the decoder's loss, the letters' loss, and the share of tokens that are right."""
     # In training torch's fused attention pays from about a window on, and costs half below.
     attention = nullcontext() if batch.mel.shape[2] == N_FRAMES else disable_sdpa()
-    with attention, torch.autocast("cpu", torch.bfloat16):
+    with attention, autocast():
         features = model.encode(batch.mel)
         letters = model.letters(features)
         logits = model.decode(batch.tokens, features)

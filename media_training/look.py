@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
+from llmos_kernel.engine.torch.precision import autocast
 from media_training.figures import KINDS
 from media_training.look_model import (
     ANSWER,
@@ -292,7 +293,7 @@ class Trainer:
 
     def _train_on(self, batch: Batch, rng: random.Random) -> tuple[float, float]:
         self._set_rates()
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             output = self.model.model.vision_tower(batch.pixels)
             features = output.last_hidden_state[:, 1:]
             patches = self._heads.loss(features, batch)

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 from transformers.utils import logging
 
 from llmos_kernel.engine.base import CacheUse, GenerateRequest
-from llmos_kernel.engine.torch.checkpoint import default_dtype
+from llmos_kernel.engine.torch.precision import default_dtype
 from llmos_kernel.engine.torch.sampling import best_allowed, draw, log_totals
 from llmos_kernel.errors import ModelError
 

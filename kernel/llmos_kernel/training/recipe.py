@@ -29,6 +29,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from llmos_kernel.dialects.dialect import EMBEDDED
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.dialects.tool_table import compact_table
+from llmos_kernel.engine.torch.precision import autocast
 from llmos_kernel.training.attention import BLOCKED
 from llmos_kernel.training.batches import Batch, batches
 from llmos_kernel.training.dialogues import DialogueMaker
@@ -201,7 +202,7 @@ def _batches(run: Run, seed: int, *, held_out: bool) -> Iterator[Batch]:
 
 def weighted_loss(model: Qwen3ForCausalLM, batch: Batch) -> torch.Tensor:
     """Return the mean weighted cross-entropy, in nats a token."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         logits = model(
             input_ids=batch.tokens,
             attention_mask=batch.attention_mask(),

@@ -18,8 +18,6 @@ from safetensors import SafetensorError, safe_open
 
 from llmos_kernel.errors import ModelError, UnknownArchitecture
 
-SMALL_MODEL_BYTES = 1 << 30
-
 GEMMA = ("GemmaForCausalLM", "Gemma3ForCausalLM")
 ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM", *GEMMA)
 
@@ -135,13 +133,6 @@ def _rope(raw: dict[str, Any], kind: str) -> Rope:
     if rope_type not in ("default", "llama3", "linear"):
         raise UnknownArchitecture(f"this engine does not know the position encoding {rope_type!r}")
     return Rope(float(theta), None if rope_type == "default" else {**parameters, "type": rope_type})
-
-
-def default_dtype(folder: Path, device: torch.device) -> torch.dtype:
-    """Return float32 for a small model on the CPU, so that greedy output is exact."""
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    is_exact = device.type == "cpu" and size < SMALL_MODEL_BYTES
-    return torch.float32 if is_exact else torch.bfloat16
 
 
 def read_weights(

@@ -24,13 +24,13 @@ from llmos_kernel.engine.base import CacheUse, GenerateRequest
 from llmos_kernel.engine.torch.cache import KVMemory, PageCache, page_bytes
 from llmos_kernel.engine.torch.checkpoint import (
     DecoderConfig,
-    default_dtype,
     read_config,
     read_weights,
 )
 from llmos_kernel.engine.torch.decoder import Decoder, Segment
 from llmos_kernel.engine.torch.operations import Operations
 from llmos_kernel.engine.torch.pages import PAGE_SIZE, PageTable, pages_for
+from llmos_kernel.engine.torch.precision import default_dtype
 from llmos_kernel.engine.torch.sampling import best_allowed, draw, log_totals
 from llmos_kernel.errors import LlmosError, ModelError
 from llmos_kernel.scheduler import Scheduler, Share
@@ -114,7 +114,7 @@ class TorchEngine:
         """Load a checkpoint, on the GPU where there is one.
 
         Unless `dtype` is given, small models run in float32 on the CPU, so that greedy output is
-        exact; larger ones, and all on a GPU, in bfloat16.
+        exact; larger ones, and all on a GPU, in bfloat16, where the processor has that.
 
         Raises:
             ModelError: the folder holds no checkpoint that this engine can run.
