@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -28,6 +28,8 @@ from llmos_kernel.grounding import Seen, grounded_keys
 
 BITS = 32
 MAX_GROUNDED = 16  # grammars over what was seen, one a process and state of its conversation
+NUMBER = frozenset(b"0123456789.eE+-")
+MAX_NUMBER_CHARS = 290  # a double has at most 309 digits before its point
 LIMITS = LLParserLimits(max_grammar_size=200_000, initial_lexer_fuel=2_000_000)
 
 
@@ -103,6 +105,17 @@ class _Frame:
         problem = LLMatcher.validate_grammar(grammar, self.tokenizer, limits=LIMITS)
         return not problem or problem.startswith("WARNING")
 
+    @cached_property
+    def letter_id(self) -> int:
+        """A token that may come next in any text and in no number."""
+        return next(i for i in range(self.renderer.num_tokens) if self.renderer.piece(i) == b"x")
+
+    @cached_property
+    def digits(self) -> NDArray[np.int32]:
+        """The mask of the tokens that only make a number longer."""
+        pieces = map(self.renderer.piece, range(self.renderer.num_tokens))
+        return packed([piece.isdigit() for piece in pieces])
+
     def grammar(self, specs: Sequence[ToolSpec], lines: Sequence[str]) -> str:
         """Return the grammar of what follows the opening token, to the closing one."""
         rules = Rules(self.mark_ids, lines, is_compilable=self.is_compilable)
@@ -139,7 +152,7 @@ class CallGrammar:
 
     def __init__(self, frame: _Frame, specs: Sequence[ToolSpec], lines: Sequence[str] = ()) -> None:
         """A schema that cannot be compiled admits anything."""
-        self.renderer = frame.renderer
+        self.frame = frame
         self._tokenizer = frame.tokenizer
         self._grammar = LLMatcher.grammar_from_lark(frame.grammar(specs, lines))
         self._first: LLMatcher | None = None
@@ -163,26 +176,37 @@ class CallMask:
 
     def __init__(self, grammar: CallGrammar) -> None:
         self._grammar = grammar
-        self._renderer = grammar.renderer
+        self._renderer = grammar.frame.renderer
         self._is_thinking = self._renderer.thinks_first
         self._last_id: int | None = None
         has_headers = self._renderer.dialect.has_headers
         self._matcher = grammar.matcher() if has_headers else None
         self._said: list[int] = []  # of the call that is open
+        self._number_chars = 0  # that were said last and could all be of one number
         self._words = np.zeros(-(-self._renderer.num_tokens // BITS), np.int32)
+        self._place = (self._words.ctypes.data, self._words.nbytes)
 
     def words(self) -> NDArray[np.int32] | None:
         """Return what may come next: bit i % 32 of word i // 32 for token i; None for anything."""
         if self._matcher is None:
             return None
-        self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
-        if not self._matcher.is_error():
-            return self._words
-        self._matcher = self._grammar.matcher(self._said, is_new=True)
-        if self._matcher is None:
-            return None
-        self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
+        self._matcher.unsafe_compute_mask_ptr(*self._place)
+        if self._matcher.is_error():
+            self._matcher = self._grammar.matcher(self._said, is_new=True)
+            if self._matcher is None:
+                return None
+            self._matcher.unsafe_compute_mask_ptr(*self._place)
+        if self._number_chars >= MAX_NUMBER_CHARS:
+            self._end_number()
         return self._words
+
+    def _end_number(self) -> None:
+        """Rule out more digits, if this is a number that could end here."""
+        frame = self._grammar.frame
+        if not is_in(self._words, frame.letter_id):
+            ended = self._words & ~frame.digits
+            if ended.any():
+                self._words[:] = ended
 
     def allows(self, token_id: int) -> bool:
         """Whether a token may come next; far cheaper than `words`.
@@ -192,6 +216,9 @@ class CallMask:
         """
         if self._matcher is None:
             return True
+        if self._number_chars >= MAX_NUMBER_CHARS:
+            words = self.words()
+            return words is None or is_in(words, token_id)
         is_known = token_id < self._renderer.num_tokens  # a model may have rows for more
         return is_known and self._matcher.validate_tokens([token_id]) == 1
 
@@ -199,6 +226,7 @@ class CallMask:
         """Take notice of the token that was chosen."""
         if self._matcher is not None:
             self._said.append(token_id)
+            self._follow_number(self._renderer.piece(token_id))
             if not self._matcher.consume_token(token_id):
                 self._matcher = self._grammar.matcher(self._said, is_new=True)
             if self._matcher is not None and not self._matcher.is_accepting():
@@ -208,6 +236,12 @@ class CallMask:
         if token_id in self._renderer.marks and self._opens(token_id):
             self._matcher = self._grammar.matcher()
         self._last_id = token_id
+
+    def _follow_number(self, piece: bytes) -> None:
+        if NUMBER.issuperset(piece):
+            self._number_chars += len(piece)
+        else:
+            self._number_chars = 0
 
     def _opens(self, token_id: int) -> bool:
         match self._renderer.marks[token_id]:
@@ -230,6 +264,18 @@ class CallMask:
             return True
         last = b"" if self._last_id is None else self._renderer.piece(self._last_id)
         return last.endswith(dialect.call.open[0].encode())
+
+
+def packed(is_allowed: Sequence[bool]) -> NDArray[np.int32]:
+    """Return a mask: bit i % 32 of word i // 32 for token i."""
+    bits = np.packbits(is_allowed, bitorder="little")
+    return np.pad(bits, (0, -len(bits) % (BITS // 8))).view(np.int32)
+
+
+def is_in(words: NDArray[np.int32], token_id: int) -> bool:
+    """Whether a mask allows a token; a model may have rows for more than its tokenizer has."""
+    word, bit = divmod(token_id, BITS)
+    return word < len(words) and bool(words[word] >> bit & 1)
 
 
 def _with_special_controls(tokenizer_json: str) -> str:

@@ -257,3 +257,42 @@ def test_a_grammar_that_is_too_large_leaves_calls_free(
     mask.accept(open_id(renderer))
     assert mask.words() is None
     assert mask.allows(renderer.content_ids("x")[0])
+
+
+@pytest.mark.parametrize(("begun", "wanted"), [("", "7.e+"), ("-7", "e79"), ("0.", "0")])
+def test_a_number_is_finite_even_where_the_model_only_ever_wants_more_digits(
+    masks: Masks, renderer: Renderer, begun: str, wanted: str
+) -> None:
+    mask = fresh(masks)
+    said = [open_id(renderer)]
+    said += renderer.content_ids(f'{{"name":"nested","arguments":{{"where":{{"x":{begun}')
+    for token_id in said:
+        mask.accept(token_id)
+    wanted_ids = [renderer.content_ids(character)[0] for character in wanted]
+    num_before = len(said)
+    while (choices := allowed(mask)) is not None:
+        assert all(mask.allows(each) == (each in choices) for each in wanted_ids)
+        chosen = [each for each in wanted_ids if each in choices]
+        if not chosen:
+            break
+        said.append(chosen[0])
+        mask.accept(chosen[0])
+        assert len(said) - num_before < 320
+    for token_id in [*renderer.content_ids(',"tags":[]}}}'), close_id(renderer)]:
+        assert mask.allows(token_id)
+        said.append(token_id)
+        mask.accept(token_id)
+    Draft202012Validator(SCHEMAS["nested"]).validate(dict(parsed(renderer, said).arguments))
+
+
+def test_a_text_of_digits_is_not_cut_off_as_a_number_is(masks: Masks, renderer: Renderer) -> None:
+    mask = fresh(masks)
+    mask.accept(open_id(renderer))
+    digit = renderer.content_ids("7")[0]
+    text = '{"name":"scalars","arguments":{"text":"'
+    for token_id in [*renderer.content_ids(text), *[digit] * 1_000]:
+        assert mask.allows(token_id)
+        mask.accept(token_id)
+    choices = allowed(mask)
+    assert choices is not None
+    assert digit in choices

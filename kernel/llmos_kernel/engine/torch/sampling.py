@@ -6,26 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from llmos_kernel.engine.base import TokenMask
 
-
-def apply_masks(logits: torch.Tensor, masks: Sequence[TokenMask | None]) -> None:
-    """Rule out, in place, what the masks do not allow; logits (len(masks), vocabulary)."""
-    found = [(row, mask.words()) for row, mask in enumerate(masks) if mask]
-    rows = [row for row, words in found if words is not None]
-    if not rows:
-        return
-    words = np.stack([words for _, words in found if words is not None])
-    bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
-    missing = logits.shape[1] - bits.shape[1]
-    if missing > 0:
-        bits = np.pad(bits, ((0, 0), (0, missing)))
-    forbidden = torch.from_numpy(bits[:, : logits.shape[1]] == 0).to(logits.device)
-    if len(rows) == len(logits):
-        logits.masked_fill_(forbidden, -torch.inf)
-    else:
-        logits[rows] = logits[rows].masked_fill(forbidden, -torch.inf)
+# For each byte of a mask, what to add to the logits of its eight tokens, the lowest bit's first.
+BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+ADDED = np.where(BITS, np.float32(0), np.float32(-np.inf))
 
 
 def best_allowed(
@@ -36,18 +23,30 @@ def best_allowed(
     Mostly the best of all is allowed, and no mask is made. Where it is not, and in rows that are
     drawn from, what the masks do not allow is ruled out in place.
     """
-    best: list[int] = logits.argmax(dim=-1).tolist()
-    needed = [
-        mask if mask and (drawn or not mask.allows(token)) else None
-        for mask, token, drawn in zip(masks, best, is_drawn, strict=True)
-    ]
-    rows = [row for row, mask in enumerate(needed) if mask]
-    if not rows:
-        return best
-    apply_masks(logits, needed)
-    for row, token in zip(rows, logits[rows].argmax(dim=-1).tolist(), strict=True):
-        best[row] = token
+    best = _best(logits).tolist()
+    for row, (mask, drawn) in enumerate(zip(masks, is_drawn, strict=True)):
+        if mask is None or (not drawn and mask.allows(best[row])):
+            continue
+        words = mask.words()
+        if words is not None:
+            _rule_out(logits[row], words)
+            best[row] = int(_best(logits[row]))
     return best
+
+
+def _best(logits: torch.Tensor) -> torch.Tensor | NDArray[np.intp]:
+    """Return where the last dimension is highest: on a CPU by NumPy, up to 20 times as fast."""
+    if logits.device.type == "cpu":
+        return logits.numpy().argmax(axis=-1)
+    return logits.argmax(dim=-1)
+
+
+def _rule_out(logits: torch.Tensor, words: NDArray[np.int32]) -> None:
+    """Set, in place, what a mask's words do not allow to minus infinity; logits (vocabulary,)."""
+    added = np.take(ADDED, words.view(np.uint8), axis=0).ravel()[: len(logits)]
+    if len(added) < len(logits):
+        added = np.pad(added, (0, len(logits) - len(added)), constant_values=-np.inf)
+    logits.add_(torch.from_numpy(added).to(logits.device))
 
 
 def log_totals(logits: torch.Tensor, is_asked: Sequence[bool]) -> list[float]:
