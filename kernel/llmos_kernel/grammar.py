@@ -3,10 +3,11 @@
 Text is free until the control token that opens a call. From there only what continues a call to
 one of the granted tools is allowed, no control token is but those of its form, and the closing one
 only once the call is complete. Covered: names, required and unknown arguments, types, enums,
-nesting, lengths, and that a grounded argument is a span of what was seen. Not covered: families
-without an opening control token, where only what was said tells data from a call; keywords that
-the library does not know, patterns of strings outside JSON, keys that no schema names and that
-occur twice. Every call is validated again after parsing. Knows no engine and no process.
+nesting, lengths, that a number ends, and that a grounded argument is a span of what was seen. Not
+covered: families without an opening control token, where only what was said tells data from a
+call; keywords that the library does not know, patterns of strings outside JSON, keys that no
+schema names and that occur twice. Every call is validated again after parsing. Knows no engine and
+no process.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class _Frame:
     def digits(self) -> NDArray[np.int32]:
         """The mask of the tokens that only make a number longer."""
         pieces = map(self.renderer.piece, range(self.renderer.num_tokens))
-        return packed([piece.isdigit() for piece in pieces])
+        return _packed([piece.isdigit() for piece in pieces])
 
     def grammar(self, specs: Sequence[ToolSpec], lines: Sequence[str]) -> str:
         """Return the grammar of what follows the opening token, to the closing one."""
@@ -201,9 +202,13 @@ class CallMask:
         return self._words
 
     def _end_number(self) -> None:
-        """Rule out more digits, if this is a number that could end here."""
+        """Rule out more digits, if this is a number that could end here.
+
+        Schemas seldom bound a number, and nothing else would end one of a model that goes on. A
+        string is told from it by the letters that it takes.
+        """
         frame = self._grammar.frame
-        if not is_in(self._words, frame.letter_id):
+        if not _is_in(self._words, frame.letter_id):
             ended = self._words & ~frame.digits
             if ended.any():
                 self._words[:] = ended
@@ -218,7 +223,7 @@ class CallMask:
             return True
         if self._number_chars >= MAX_NUMBER_CHARS:
             words = self.words()
-            return words is None or is_in(words, token_id)
+            return words is None or _is_in(words, token_id)
         is_known = token_id < self._renderer.num_tokens  # a model may have rows for more
         return is_known and self._matcher.validate_tokens([token_id]) == 1
 
@@ -266,13 +271,13 @@ class CallMask:
         return last.endswith(dialect.call.open[0].encode())
 
 
-def packed(is_allowed: Sequence[bool]) -> NDArray[np.int32]:
+def _packed(is_allowed: Sequence[bool]) -> NDArray[np.int32]:
     """Return a mask: bit i % 32 of word i // 32 for token i."""
     bits = np.packbits(is_allowed, bitorder="little")
     return np.pad(bits, (0, -len(bits) % (BITS // 8))).view(np.int32)
 
 
-def is_in(words: NDArray[np.int32], token_id: int) -> bool:
+def _is_in(words: NDArray[np.int32], token_id: int) -> bool:
     """Whether a mask allows a token; a model may have rows for more than its tokenizer has."""
     word, bit = divmod(token_id, BITS)
     return word < len(words) and bool(words[word] >> bit & 1)

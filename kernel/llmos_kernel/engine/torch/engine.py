@@ -113,8 +113,8 @@ class TorchEngine:
     def load(cls, folder: Path, *, dtype: torch.dtype | None = None, **options: Any) -> TorchEngine:
         """Load a checkpoint, on the GPU where there is one.
 
-        Unless `dtype` is given, small models run in float32 on the CPU, so that greedy output is
-        exact; larger ones, and all on a GPU, in bfloat16, where the processor has that.
+        Unless `dtype` is given, it is `default_dtype`: float32 for small models on the CPU, so
+        that greedy output is exact, and for larger ones where bfloat16 is slow; else bfloat16.
 
         Raises:
             ModelError: the folder holds no checkpoint that this engine can run.

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from llmos_kernel.engine.base import TokenMask
 
 # For each byte of a mask, what to add to the logits of its eight tokens, the lowest bit's first.
-BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
-ADDED = np.where(BITS, np.float32(0), np.float32(-np.inf))
+ADDED = np.where(
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"),
+    np.float32(0),
+    np.float32(-np.inf),
+)
 
 
 def best_allowed(
