@@ -82,10 +82,11 @@ def ordered_tools() -> list[ToolSpec]:
     return sorted(load_builtin_tools(), key=lambda tool: tool.name not in USUAL_TOOLS)
 
 
-def requests_for_calls() -> list[str]:
+def requests_for_calls(most: int) -> list[str]:
+    """Return at most so many requests that ask for a call, from all of the set."""
     cases = read_cases(REQUESTS)
     asking = [case.user for case in cases if case.user and case.expect]
-    return asking[:: max(1, len(asking) // NUM_REQUESTS)][:NUM_REQUESTS]
+    return asking[:: max(1, len(asking) // most)][:most]
 
 
 def measure() -> dict[str, float]:
@@ -96,7 +97,7 @@ def measure() -> dict[str, float]:
 async def _measure() -> dict[str, float]:
     setting = environment()
     settings = load_settings()
-    requests = requests_for_calls()
+    requests = requests_for_calls(NUM_REQUESTS)
     with tempfile.TemporaryDirectory() as folder:
         askings = [Asking(count, settings, Path(folder)) for count in TABLES]
         rounds = await measure_rounds([_variant(asking, requests) for asking in askings])

@@ -96,18 +96,23 @@ async def test_a_held_context_is_measured_with_its_fork_and_its_swap(tiny: Bench
     assert len(values) == 5
 
 
+@pytest.mark.parametrize("is_asked", [True, False])
 async def test_masks_are_at_work_in_every_step_that_is_timed(
-    monkeypatch: pytest.MonkeyPatch,
+    is_asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(grammar, "NUM_CALLS", 3)
+    monkeypatch.setattr(grammar, "NUM_REQUESTS", 12)
     model = embedded_model()
-    engine = await grammar.warm_engine(model, "float32")
-    masking = grammar.Masking(model, 2, engine)
+    writer = grammar.Writer(model, await grammar.warm_engine(model, "float32"))
+    work = await grammar.asked_calls(writer) if is_asked else grammar.forced_calls(writer, model)
+    assert len(work.contexts) == 3
+    masking = grammar.Masking(writer, work, 2)
     assert (await masking.masked(0))[OURS] > 0
     assert (await masking.free(0))[grammar.FREE] > 0
     monkeypatch.setattr(grammar.CallMask, "words", lambda mask: None)
     with pytest.raises(RuntimeError, match="closed before the last step"):
         await masking.masked(0)
-    masking.close()
+    writer.engine.close()
 
 
 async def test_processes_that_wait_run_again_when_their_tool_answers(
@@ -161,7 +166,7 @@ async def test_media_measures_a_conversation_beside_a_model_at_work_and_alone(
 
 async def test_calls_are_timed_behind_tables_of_each_size(tmp_path: Path) -> None:
     asking = calls.Asking(5, load_settings(), tmp_path)
-    measured = await asking.measured(calls.requests_for_calls()[:4])
+    measured = await asking.measured(calls.requests_for_calls(4))
     asking.close()
     assert list(measured) == ["5 tools, median", "5 tools, p95"]
     assert 0 < measured["5 tools, median"] <= measured["5 tools, p95"]
