@@ -150,6 +150,7 @@ def tool(
     timeout_s: float = 30.0,
     max_output_chars: int = 4000,
     max_concurrent: int | None = 1,
+    keywords: Collection[str] = (),
 ) -> Callable[[Function], FunctionTool]: ...
 def tool(function: Function | None = None, /, **options: Any) -> Any:
     """Make a tool of a function with type hints and a docstring.
@@ -157,7 +158,8 @@ def tool(function: Function | None = None, /, **options: Any) -> Any:
     The schema comes from the hints; the description is the docstring's first paragraph, an
     argument's is its line under `Args:`. A parameter annotated `CallContext` is filled in by the
     kernel and hidden from the model. What is not declared is taken at its strictest: all effects,
-    not repeatable, one call at a time (`max_concurrent=None`: any number).
+    not repeatable, one call at a time (`max_concurrent=None`: any number). `keywords` are other
+    words by which people ask for it, where it is one of many.
 
     Raises:
         ConfigError: the function has no docstring, or a parameter without a type hint, or an
@@ -179,6 +181,7 @@ def tool_of(function: Function, *, name: str | None = None, **options: Any) -> F
     options = {"max_concurrent": 1, **options}
     if "effects" in options:
         options["effects"] = _effects(options["effects"], label)
+    options["keywords"] = _keywords(options.get("keywords", ()), label)
     spec = ToolSpec(label, description, _plain_schema(arguments), **options)
     _check(spec)
     return FunctionTool(function, spec, arguments)
@@ -273,6 +276,18 @@ def _effects(effects: Collection[Effect | str], label: str) -> frozenset[Effect]
         return frozenset(map(Effect, effects))
     except ValueError as error:
         raise ConfigError(f"the tool {label!r}: {error}; the effects are {known}") from error
+
+
+def _keywords(keywords: Collection[str], label: str) -> tuple[str, ...]:
+    """Return the keywords in their order; a lone string would be taken for its letters.
+
+    Raises:
+        ConfigError: they are no collection of strings.
+    """
+    words = tuple(keywords)
+    if isinstance(keywords, str) or not all(isinstance(word, str) for word in words):
+        raise ConfigError(f"the tool {label!r}: keywords are a list of words, not {keywords!r}")
+    return words
 
 
 def _check(spec: ToolSpec) -> None:

@@ -55,7 +55,9 @@ class ToolSpec:
     `parameters` is a JSON schema of type object. `effects` is empty for a tool that changes and
     reaches nothing; an undeclared one has them all. `is_repeatable` says that running a call twice
     is the same as running it once. `max_output_chars` bounds what the model is shown of a result;
-    `max_concurrent` how many calls of the tool run at once, over all processes.
+    `max_concurrent` how many calls of the tool run at once, over all processes. `keywords` are
+    words by which people ask for it and which the description lacks: no model reads them, they help
+    to find the tool among many.
     """
 
     name: str
@@ -66,6 +68,7 @@ class ToolSpec:
     timeout_s: float = 30.0
     max_output_chars: int = 4000
     max_concurrent: int | None = None
+    keywords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Chooses which tools a message is offered, where there are more than a model reads well.
 
 Knows words only: BM25 (Robertson and Zaragoza, 2009), as SQLite's full-text search has it, over
-the names, descriptions and arguments of tools. Knows no model and no process.
+the names, descriptions, keywords and arguments of tools. Knows no model and no process.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def ranked(specs: Sequence[ToolSpec], text: str) -> list[str]:
         index.executemany(
             "INSERT INTO tool (rowid, words, about, takes) VALUES (?, ?, ?, ?)",
             (
-                (i, _spaced(spec.name), spec.description, _arguments(spec))
+                (i, _spaced(spec.name), _about(spec), _arguments(spec))
                 for i, spec in enumerate(specs)
             ),
         )
@@ -124,6 +124,10 @@ def _media(text: str) -> list[str]:
     types = (guess_type(word.strip("\"'`.,:;!?()"), strict=False)[0] or "" for word in text.split())
     kinds = (name.partition("/")[0] for name in types)
     return [kind for kind in kinds if kind in ("image", "audio", "video")]
+
+
+def _about(spec: ToolSpec) -> str:
+    return " ".join([spec.description, *spec.keywords])
 
 
 def _arguments(spec: ToolSpec) -> str:

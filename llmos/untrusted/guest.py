@@ -110,6 +110,7 @@ def _description(driver: Driver) -> Description:
         parameters=dict(spec.parameters),
         timeout_s=spec.timeout_s,
         max_output_chars=spec.max_output_chars,
+        keywords=spec.keywords,
     )
 
 

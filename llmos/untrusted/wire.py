@@ -41,6 +41,7 @@ class Description(_Line):
     parameters: dict[str, Any]
     timeout_s: Annotated[float, Field(gt=0, le=600)]
     max_output_chars: Annotated[int, Field(gt=0, le=20_000)]
+    keywords: tuple[Annotated[str, Field(max_length=40)], ...] = Field(default=(), max_length=40)
 
 
 class Descriptions(_Line):

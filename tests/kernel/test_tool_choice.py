@@ -61,6 +61,12 @@ def test_words_are_matched_by_their_stems_and_a_name_counts_more_than_a_descript
     assert ranked(named, "mail")[0] == "mail"
 
 
+def test_a_keyword_finds_a_tool_that_lacks_the_word_otherwise() -> None:
+    paints = ToolSpec("draw", "Make a picture.", NO_ARGUMENTS, keywords=("paint", "sketch"))
+    assert ranked([*TOOLS, paints], "have it painted") == ["draw"]
+    assert ranked(TOOLS, "have it painted") == []
+
+
 def test_signs_of_the_query_language_are_only_words() -> None:
     found = ranked(TOOLS, "mail\" OR (NEAR * - ^ lamps: '")
     assert set(found) == {"sendMail", "lights.dim"}

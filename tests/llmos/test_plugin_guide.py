@@ -53,7 +53,7 @@ def test_the_options_that_are_listed_are_those_that_there_are(names: dict[str, A
     listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     hello: FunctionTool = names["hello"]
     assert all(hasattr(hello.spec, option) for option in listed)
-    assert len(listed) == 6
+    assert len(listed) == 7
     assert f"| {hello.spec.timeout_s:g} |" in section
     assert f"| {hello.spec.max_output_chars} |" in section
     assert f"| {hello.spec.max_concurrent} |" in section

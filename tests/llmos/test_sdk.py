@@ -72,7 +72,13 @@ def test_undeclared_effects_are_all_of_them() -> None:
 
 
 def test_declared_options_stand() -> None:
-    @tool(name="fetch", effects=[Effect.NETWORK], is_repeatable=True, timeout_s=3)
+    @tool(
+        name="fetch",
+        effects=[Effect.NETWORK],
+        is_repeatable=True,
+        timeout_s=3,
+        keywords=["download", "load"],
+    )
     def get(url: str) -> str:
         """Fetch a page."""
         return url
@@ -80,6 +86,7 @@ def test_declared_options_stand() -> None:
     assert get.spec.name == "fetch"
     assert get.spec.effects == {Effect.NETWORK}
     assert (get.spec.is_repeatable, get.spec.timeout_s) == (True, 3)
+    assert get.spec.keywords == ("download", "load")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +97,8 @@ def test_declared_options_stand() -> None:
         ({"timeout_s": 0}, "timeout_s is 0; it must be above 0"),
         ({"max_output_chars": -1}, "max_output_chars is -1"),
         ({"max_concurrent": 0}, "max_concurrent is 0"),
+        ({"keywords": "paint"}, "keywords are a list of words, not 'paint'"),
+        ({"keywords": [1]}, "keywords are a list of words"),
         ({"name": "two words"}, "'two words' is no name for a tool"),
     ],
 )

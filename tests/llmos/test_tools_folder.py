@@ -26,7 +26,7 @@ from llmos import CallContext, Effect, Media, Output, RetryCall, ToolFailed, too
 
 calls = []
 
-@tool(effects=[], max_output_chars=50, timeout_s=3)
+@tool(effects=[], max_output_chars=50, timeout_s=3, keywords=["tally"])
 def count(word: str) -> str:
     """Count the calls.
 
@@ -108,6 +108,7 @@ async def test_a_plugin_is_described_by_its_own_process(tools: dict[str, Driver]
     assert spec.description == "Count the calls."
     assert spec.parameters["properties"] == {"word": {"type": "string", "description": "any word"}}
     assert (spec.timeout_s, spec.max_output_chars) == (3, 50)
+    assert spec.keywords == ("tally",)
     assert list(tools) == ["count", "draw", "note", "fail", "spy", "hang"]
 
 

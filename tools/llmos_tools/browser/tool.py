@@ -97,7 +97,12 @@ class Browser:
         addresses = _addresses(url)
         return await self._on_tab(context, lambda tab: self._open(tab, addresses, context))
 
-    @tool(effects={Effect.NETWORK}, timeout_s=TIMEOUT_S, max_concurrent=None)
+    @tool(
+        effects={Effect.NETWORK},
+        timeout_s=TIMEOUT_S,
+        max_concurrent=None,
+        keywords=("press", "follow", "tap", "choose", "select", "hit", "push"),
+    )
     async def browse_click(self, number: int, context: CallContext) -> Output:
         """Click a numbered link or button of the open page.
 
@@ -111,7 +116,12 @@ class Browser:
 
         return await self._on_open_tab(context, click)
 
-    @tool(effects={Effect.NETWORK}, timeout_s=TIMEOUT_S, max_concurrent=None)
+    @tool(
+        effects={Effect.NETWORK},
+        timeout_s=TIMEOUT_S,
+        max_concurrent=None,
+        keywords=("enter", "fill", "put", "write", "box", "form", "input"),
+    )
     async def browse_type(self, number: int, text: str, context: CallContext) -> Output:
         """Type into a numbered field of the open page.
 
@@ -145,7 +155,12 @@ class Browser:
 
         return await self._on_open_tab(context, back)
 
-    @tool(effects={Effect.NETWORK, Effect.FILES}, timeout_s=TIMEOUT_S, max_concurrent=None)
+    @tool(
+        effects={Effect.NETWORK, Effect.FILES},
+        timeout_s=TIMEOUT_S,
+        max_concurrent=None,
+        keywords=("capture", "snapshot", "screen", "image", "shot"),
+    )
     async def browse_screenshot(self, context: CallContext) -> Output:
         """Take a picture of the open page."""
 

@@ -46,8 +46,16 @@ class Clock:
         return Output(_described(moment, name), label=Label.TRUSTED)
 
     @tool(
-        effects=(), is_repeatable=True, timeout_s=LONGEST.total_seconds() + 60, max_concurrent=None
-    )
+        effects=(),
+        is_repeatable=True,
+        timeout_s=LONGEST.total_seconds() + 60,
+        max_concurrent=None,
+        keywords=(
+            "minute", "hour", "second", "countdown", "count", "pause", "rest", "sleep", "alarm",
+            "ring", "beep", "bell", "ping", "ding", "hold", "break", "wake", "nap", "idle", "half",
+            "stopwatch", "delay", "passed", "elapsed", "silent",
+        ),
+    )  # fmt: skip
     async def timer(self, duration: str, context: CallContext) -> Output:
         """Wait, then go on.
 

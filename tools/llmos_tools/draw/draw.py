@@ -27,7 +27,16 @@ class Draw:
             "the drawing model", "llmos_tools.draw.painter:Painter", settings.folder_or_name
         )
 
-    @tool(effects={Effect.FILES}, timeout_s=1800)
+    @tool(
+        effects={Effect.FILES},
+        timeout_s=1800,
+        keywords=(
+            "paint", "sketch", "illustrate", "image", "pic", "photo", "visualise", "visualize",
+            "depict", "render", "generate", "imagine", "art", "artwork", "cartoon", "doodle",
+            "drawn", "portray", "canvas", "pencil", "brush", "poster", "postcard", "wallpaper",
+            "logo", "icon", "design", "txt2img",
+        ),
+    )  # fmt: skip
     async def draw(self, prompt: str, context: CallContext) -> Output:
         """Draw a picture; by default small, of simple things.
 

@@ -56,7 +56,15 @@ def list_files(context: CallContext, path: str | None = None) -> str:
     return "\n".join(names[:MOST_ENTRIES] + more) or "empty"
 
 
-@tool(effects=(), is_repeatable=True, max_concurrent=None)
+@tool(
+    effects=(),
+    is_repeatable=True,
+    max_concurrent=None,
+    keywords=(
+        "grep", "locate", "look", "search", "mention", "line", "occur", "occurrence", "contain",
+        "written", "wrote", "say", "scan", "appear", "anywhere",
+    ),
+)  # fmt: skip
 def find_text(text: str, context: CallContext, path: str | None = None) -> str:
     """Find text in the files of the workspace.
 

@@ -54,7 +54,15 @@ def write_file(path: str, content: str, context: CallContext) -> Output:
     return Output("saved", files=("/".join(parts),))
 
 
-@tool(effects={Effect.FILES}, max_concurrent=None)
+@tool(
+    effects={Effect.FILES},
+    max_concurrent=None,
+    keywords=(
+        "change", "correct", "fix", "swap", "exchange", "update", "remove", "erase", "drop", "cut",
+        "delete", "rename", "substitute", "instead", "typo", "sed", "insert", "become", "turn",
+        "modify", "amend", "strike", "wrong", "mistake", "overwrite", "gone", "rid", "set",
+    ),
+)  # fmt: skip
 def edit_file(path: str, old: str, new: str, context: CallContext) -> Output:
     """Replace text in a file.
 
@@ -79,7 +87,14 @@ def edit_file(path: str, old: str, new: str, context: CallContext) -> Output:
     return Output(f"replaced on line {line}", files=("/".join(parts),))
 
 
-@tool(effects={Effect.FILES}, max_concurrent=None)
+@tool(
+    effects={Effect.FILES},
+    max_concurrent=None,
+    keywords=(
+        "undo", "undone", "revert", "rollback", "roll", "recover", "reset", "rescue", "before",
+        "old", "previous", "original", "overwritten", "overwrote", "mistake", "last",
+    ),
+)  # fmt: skip
 def restore_file(path: str, context: CallContext) -> Output:
     """Bring back an earlier version of a file.
 

@@ -36,7 +36,13 @@ class Listen:
         self._models = models
         self._model: HostedModel | None = None
 
-    @tool(effects=(), is_repeatable=True, timeout_s=7200, max_concurrent=None)
+    @tool(
+        effects=(),
+        is_repeatable=True,
+        timeout_s=7200,
+        max_concurrent=None,
+        keywords=("transcribe", "transcript", "transcription", "dictation", "audio", "voice"),
+    )
     async def listen(self, audio: str, context: CallContext) -> str:
         """Write down what is said in a recording; by default short commands.
 

@@ -41,7 +41,13 @@ class Look:
             "the vision model", "llmos_tools.look.seer:Seer", settings.folder_or_name
         )
 
-    @tool(effects=(), is_repeatable=True, timeout_s=600, max_concurrent=None)
+    @tool(
+        effects=(),
+        is_repeatable=True,
+        timeout_s=600,
+        max_concurrent=None,
+        keywords=("image", "photo", "see", "describe", "show", "shown", "caption", "ocr"),
+    )
     async def look(self, image: str, context: CallContext, question: str | None = None) -> str:
         """Answer a question about a picture; by default of simple things, and the text in it.
 

@@ -54,7 +54,14 @@ def recall(query: str, context: CallContext) -> Output:
     return Output(_shown(facts), label=_label(facts))
 
 
-@tool(effects={Effect.MEMORY}, max_concurrent=None)
+@tool(
+    effects={Effect.MEMORY},
+    max_concurrent=None,
+    keywords=(
+        "memory", "remember", "forgot", "forgotten", "erase", "remove", "wipe", "drop", "clear",
+        "purge", "unlearn", "longer", "know", "strike",
+    ),
+)  # fmt: skip
 def forget(fact: str, context: CallContext) -> Output:
     """Delete a kept fact.
 

@@ -30,7 +30,15 @@ class Speak:
         if self._player is None:
             self.speak = self.speak.with_effects({Effect.FILES})
 
-    @tool(effects={Effect.DEVICE, Effect.FILES}, timeout_s=_HOUR_S)
+    @tool(
+        effects={Effect.DEVICE, Effect.FILES},
+        timeout_s=_HOUR_S,
+        keywords=(
+            "loud", "voice", "hear", "pronounce", "announce", "shout", "whisper", "call", "recite",
+            "utter", "tts", "speech", "spoken", "speaker", "loudspeaker", "audio", "sound", "talk",
+            "holler", "read",
+        ),
+    )  # fmt: skip
     async def speak(self, text: str, context: CallContext) -> Output:
         """Say text aloud.
 
