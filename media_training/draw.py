@@ -2,7 +2,8 @@
 
 `python -m media_training.draw --out FOLDER` takes three stages, each resumed where it was cut off:
 the autoencoder; the text encoder, taught to say what a caption says; the denoiser over the latents
-of scenes. Knows no tool.
+of scenes. With `--start-from PIPELINE` they begin with its weights, and pictures keep the latents
+that its denoiser knows: only the decoder learns on. Knows no tool.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import itertools
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +27,7 @@ from diffusers import (
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from llmos_kernel.engine.torch.precision import autocast
 from media_training.captions import (
@@ -63,9 +65,9 @@ def new_autoencoder() -> AutoencoderTiny:
     )
 
 
-def autoencoder_stage(steps: int) -> Stage:
+def autoencoder_stage(model: AutoencoderTiny, steps: int) -> Stage:
     """Teach latents of mean 0 and deviation 1, and a decoder that forgives noise in them."""
-    model = new_autoencoder().to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)
 
     def loss(step: int) -> Tensor:
         images = pixels([render(scene) for scene in itertools.islice(scenes(step), BATCH)])
@@ -108,6 +110,29 @@ def new_scheduler() -> DPMSolverMultistepScheduler:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is trained of a pipeline, and the tokenizer."""
+
+    autoencoder: AutoencoderTiny
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    denoiser: UNet2DConditionModel
+
+
+def new_parts() -> Parts:
+    """Return untrained parts."""
+    tokenizer = new_tokenizer()
+    return Parts(new_autoencoder(), tokenizer, new_text_encoder(tokenizer), new_denoiser())
+
+
+def parts_of(folder: Path) -> Parts:
+    """Return the parts of a saved pipeline, in single precision, its encoder frozen."""
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.vae.encoder.requires_grad_(requires_grad=False)
+    return Parts(pipeline.vae, pipeline.tokenizer, pipeline.text_encoder, pipeline.unet)
+
+
 @torch.no_grad()
 def known_latents(autoencoder: AutoencoderTiny, count: int) -> tuple[Tensor, list[str]]:
     """Return the latents (count, 4, 16, 16) and the captions of that many scenes."""
@@ -119,14 +144,12 @@ def known_latents(autoencoder: AutoencoderTiny, count: int) -> tuple[Tensor, lis
     return torch.cat([part.latents for part in parts]), [text for _, text in pairs]
 
 
-def denoiser_stage(
-    latents: Tensor, captions: Sequence[str], tokenizer: CLIPTokenizer, reader: Reader, steps: int
-) -> Stage:
+def denoiser_stage(parts: Parts, latents: Tensor, captions: Sequence[str], steps: int) -> Stage:
     """Teach the denoiser the velocity (Salimans and Ho, 2022) of noised latents, by their caption.
 
     One caption in ten is left out, for guidance (Ho and Salimans, 2022).
     """
-    model = new_denoiser().to(memory_format=torch.channels_last)
+    model = parts.denoiser.to(memory_format=torch.channels_last)
     shares = new_scheduler().alphas_cumprod
 
     def loss(step: int) -> Tensor:
@@ -134,7 +157,7 @@ def denoiser_stage(
         chosen = rng.sample(range(len(captions)), BATCH)
         texts = [with_asides(captions[i], rng) if rng.random() > 0.1 else "" for i in chosen]
         with torch.no_grad():
-            told = reader.encoder(encode(tokenizer, texts)).last_hidden_state
+            told = parts.text_encoder(encode(parts.tokenizer, texts)).last_hidden_state
         clean, noise = latents[chosen], torch.randn(BATCH, *latents.shape[1:])
         times = torch.randint(0, len(shares), (BATCH,))
         signal = shares[times].sqrt()[:, None, None, None]
@@ -147,19 +170,13 @@ def denoiser_stage(
     return Stage("denoiser", model, loss, steps, 2e-3)
 
 
-def export(
-    folder: Path,
-    autoencoder: AutoencoderTiny,
-    tokenizer: CLIPTokenizer,
-    reader: Reader,
-    denoiser: UNet2DConditionModel,
-) -> None:
+def export(folder: Path, parts: Parts) -> None:
     """Save all as a pipeline that diffusers loads, in half precision."""
     pipeline = StableDiffusionPipeline(
-        vae=autoencoder,
-        text_encoder=reader.encoder,
-        tokenizer=tokenizer,
-        unet=denoiser,
+        vae=parts.autoencoder,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        unet=parts.denoiser,
         scheduler=new_scheduler(),
         safety_checker=None,
         feature_extractor=None,
@@ -172,6 +189,7 @@ def export(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the folder of the run")
+    parser.add_argument("--start-from", type=Path, help="the folder of a pipeline of this kind")
     parser.add_argument("--autoencoder-steps", type=int, default=1500)
     parser.add_argument("--text-steps", type=int, default=700)
     parser.add_argument("--denoiser-steps", type=int, default=12_000)
@@ -180,15 +198,13 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    autoencoder = autoencoder_stage(arguments.autoencoder_steps)
-    train(autoencoder, arguments.out)
-    tokenizer = new_tokenizer()
-    reader = Reader(new_text_encoder(tokenizer))
-    train(text_stage(tokenizer, reader, arguments.text_steps), arguments.out)
-    latents, captions = known_latents(autoencoder.model, arguments.num_scenes)
-    denoiser = denoiser_stage(latents, captions, tokenizer, reader, arguments.denoiser_steps)
-    train(denoiser, arguments.out)
-    export(arguments.out / "model", autoencoder.model, tokenizer, reader, denoiser.model)
+    parts = parts_of(arguments.start_from) if arguments.start_from else new_parts()
+    train(autoencoder_stage(parts.autoencoder, arguments.autoencoder_steps), arguments.out)
+    reader = Reader(parts.text_encoder)
+    train(text_stage(parts.tokenizer, reader, arguments.text_steps), arguments.out)
+    latents, captions = known_latents(parts.autoencoder, arguments.num_scenes)
+    train(denoiser_stage(parts, latents, captions, arguments.denoiser_steps), arguments.out)
+    export(arguments.out / "model", parts)
 
 
 if __name__ == "__main__":
