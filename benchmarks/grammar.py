@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ NUM_CALLS = 64
 NUM_REQUESTS = 200
 NUM_CONTEXT = 256
 NUM_STEPS = 16
+LEAST_BATCHES = 8
 FREE = "without masks"
 
 METHOD = f"""
@@ -103,28 +105,31 @@ def forced_calls(writer: Writer, model: BenchmarkModel) -> Work:
 
 
 class Masking:
-    """One work in batches of one size, with and without masks."""
+    """One work in batches of one size, with and without masks by turns."""
 
     def __init__(self, writer: Writer, work: Work, batch: int) -> None:
         self._writer, self._work = writer, work
         starts = range(0, len(work.contexts), batch)
-        self._batches = [work.contexts[start : start + batch] for start in starts]
+        batches = [work.contexts[start : start + batch] for start in starts]
+        self._batches = batches * math.ceil(LEAST_BATCHES / len(batches))
 
-    async def masked(self, index: int) -> Mapping[str, float]:
-        total_s = 0.0
-        for contexts in self._batches:
-            masks = [self._writer.open_mask(self._work.specs) for _ in contexts]
-            total_s += await engine_step_s(self._writer.engine, contexts, NUM_STEPS, masks)
-            if any(mask.words() is None for mask in masks):
-                raise RuntimeError("a call was closed before the last step")
-        return {OURS: 1000 * total_s / len(self._batches)}
+    async def measured(self, index: int) -> Mapping[str, float]:
+        """Return the mean step of a round; of each batch, another variant goes first."""
+        totals = {OURS: 0.0, FREE: 0.0}
+        for number, contexts in enumerate(self._batches):
+            for is_masked in (True, False) if number % 2 else (False, True):
+                name = OURS if is_masked else FREE
+                totals[name] += await self._step_s(contexts, is_masked=is_masked)
+        return {name: 1000 * total / len(self._batches) for name, total in totals.items()}
 
-    async def free(self, index: int) -> Mapping[str, float]:
-        steps_s = [
-            await engine_step_s(self._writer.engine, contexts, NUM_STEPS)
-            for contexts in self._batches
-        ]
-        return {FREE: 1000 * sum(steps_s) / len(steps_s)}
+    async def _step_s(self, contexts: Sequence[Sequence[int]], *, is_masked: bool) -> float:
+        if not is_masked:
+            return await engine_step_s(self._writer.engine, contexts, NUM_STEPS)
+        masks = [self._writer.open_mask(self._work.specs) for _ in contexts]
+        step_s = await engine_step_s(self._writer.engine, contexts, NUM_STEPS, masks)
+        if any(mask.words() is None for mask in masks):
+            raise RuntimeError("a call was closed before the last step")
+        return step_s
 
 
 def measure() -> dict[str, float]:
@@ -141,7 +146,7 @@ async def _measure() -> dict[str, float]:
     for work in (await asked_calls(writer), forced_calls(writer, model)):
         for batch in BATCHES:
             masking = Masking(writer, work, batch)
-            rounds = await measure_rounds([masking.masked, masking.free])
+            rounds = await measure_rounds([masking.measured])
             comparisons.append(Comparison(f"{work.title}, batch {batch}", "ms", rounds))
             share = Spread.of([1 - each[FREE] / each[OURS] for each in rounds])
             shares[f"grammar_share_b{batch}{work.key}"] = share.median

@@ -107,11 +107,12 @@ async def test_masks_are_at_work_in_every_step_that_is_timed(
     work = await grammar.asked_calls(writer) if is_asked else grammar.forced_calls(writer, model)
     assert len(work.contexts) == 3
     masking = grammar.Masking(writer, work, 2)
-    assert (await masking.masked(0))[OURS] > 0
-    assert (await masking.free(0))[grammar.FREE] > 0
+    measured = await masking.measured(0)
+    assert measured[OURS] > 0
+    assert measured[grammar.FREE] > 0
     monkeypatch.setattr(grammar.CallMask, "words", lambda mask: None)
     with pytest.raises(RuntimeError, match="closed before the last step"):
-        await masking.masked(0)
+        await masking.measured(0)
     writer.engine.close()
 
 
