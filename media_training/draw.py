@@ -65,7 +65,7 @@ def new_autoencoder() -> AutoencoderTiny:
     )
 
 
-def autoencoder_stage(model: AutoencoderTiny, steps: int) -> Stage:
+def autoencoder_stage(model: AutoencoderTiny, steps: int, learning_rate: float) -> Stage:
     """Teach latents of mean 0 and deviation 1, and a decoder that forgives noise in them."""
     model.to(memory_format=torch.channels_last)
 
@@ -81,7 +81,7 @@ def autoencoder_stage(model: AutoencoderTiny, steps: int) -> Stage:
         regular = means.square().mean() + (deviations - 1).square().mean()
         return off.abs().mean() + off.square().mean() + 0.02 * regular
 
-    return Stage("autoencoder", model, loss, steps, 2e-3, averaging=0.99)
+    return Stage("autoencoder", model, loss, steps, learning_rate, averaging=0.99)
 
 
 def new_denoiser() -> UNet2DConditionModel:
@@ -144,7 +144,9 @@ def known_latents(autoencoder: AutoencoderTiny, count: int) -> tuple[Tensor, lis
     return torch.cat([part.latents for part in parts]), [text for _, text in pairs]
 
 
-def denoiser_stage(parts: Parts, latents: Tensor, captions: Sequence[str], steps: int) -> Stage:
+def denoiser_stage(
+    parts: Parts, latents: Tensor, captions: Sequence[str], steps: int, learning_rate: float
+) -> Stage:
     """Teach the denoiser the velocity (Salimans and Ho, 2022) of noised latents, by their caption.
 
     One caption in ten is left out, for guidance (Ho and Salimans, 2022).
@@ -167,7 +169,7 @@ def denoiser_stage(parts: Parts, latents: Tensor, captions: Sequence[str], steps
             velocity = model(noised, times, told).sample.float()
         return functional.mse_loss(velocity, signal * noise - spread * clean)
 
-    return Stage("denoiser", model, loss, steps, 2e-3)
+    return Stage("denoiser", model, loss, steps, learning_rate)
 
 
 def export(folder: Path, parts: Parts) -> None:
@@ -194,16 +196,18 @@ def main() -> None:
     parser.add_argument("--text-steps", type=int, default=700)
     parser.add_argument("--denoiser-steps", type=int, default=12_000)
     parser.add_argument("--num-scenes", type=int, default=24_000)
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="of what paints")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     parts = parts_of(arguments.start_from) if arguments.start_from else new_parts()
-    train(autoencoder_stage(parts.autoencoder, arguments.autoencoder_steps), arguments.out)
+    rate = arguments.learning_rate
+    train(autoencoder_stage(parts.autoencoder, arguments.autoencoder_steps, rate), arguments.out)
     reader = Reader(parts.text_encoder)
     train(text_stage(parts.tokenizer, reader, arguments.text_steps), arguments.out)
     latents, captions = known_latents(parts.autoencoder, arguments.num_scenes)
-    train(denoiser_stage(parts, latents, captions, arguments.denoiser_steps), arguments.out)
+    train(denoiser_stage(parts, latents, captions, arguments.denoiser_steps, rate), arguments.out)
     export(arguments.out / "model", parts)
 
 
