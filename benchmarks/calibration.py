@@ -2,8 +2,9 @@
 
     python -m benchmarks.calibration
 
-Fits two temperatures on the sets in `--fit`, writes them beside the checkpoint, measures on the
-sets in `--measure`, draws the reliability diagram of both, and prints one JSON object of figures.
+Fits two temperatures on the sets in `--fit`, and how sure the model must be that a call is wanted;
+writes them beside the checkpoint, measures on the sets in `--measure`, draws the reliability
+diagram of both, and prints one JSON object of figures.
 Knows how calls are judged by `llmos.evaluation` alone.
 """
 
@@ -33,24 +34,33 @@ SETS = Path("tests/evaluation")
 DIAGRAM = Path("docs/confidence.png")
 TEMPERATURES = tuple(0.1 * 1.02**step for step in range(300))  # 0.1 to 37
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+OPENINGS = tuple(round(0.01 * step, 2) for step in range(100))
+AS_GOOD = 2  # a threshold that is right in so many cases fewer than the best may be as good
 NUM_BINS = (10, 15)
 NUM_DRAWS = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the model said of a call before any calibration, and how it was judged."""
+    """What the model said of a call before any calibration, and how it was judged.
+
+    `opening` is how sure it was that a call is wanted, 1 of those behind a first call; `is_wanted`:
+    the request asks for some call.
+    """
 
     log_tool: float
     log_arguments: float
+    opening: float
     has_right_tool: bool
     is_right: bool
+    is_wanted: bool
 
     @classmethod
-    def of(cls, call: JudgedCall) -> Reading:
+    def of(cls, call: JudgedCall, *, is_first: bool, is_wanted: bool) -> Reading:
         said = call.confidence
-        weakest = said.call / said.tool
-        return cls(math.log(said.tool), math.log(weakest), call.has_right_tool, call.is_right)
+        logs = math.log(said.tool), math.log(said.call / said.tool)
+        opening = said.opening if is_first else 1.0
+        return cls(*logs, opening, call.has_right_tool, call.is_right, is_wanted)
 
     def judged(self, calibration: Calibration) -> JudgedCall:
         tool = scaled(self.log_tool, calibration.tool)
@@ -71,7 +81,10 @@ def main() -> None:
         for path, readings in sets.items()
     }
     draw(judged, arguments.diagram)
-    figures = {name: figures_of(calls) for name, calls in judged.items()}
+    figures = {
+        path.stem: {**figures_of(judged[path.stem]), "words": words(readings, calibration.opening)}
+        for path, readings in sets.items()
+    }
     print(json.dumps({**asdict(calibration), "sets": figures}))
 
 
@@ -97,7 +110,11 @@ def read(path: Path, model: str) -> list[Reading]:
         verdicts = asyncio.run(work)
     finally:
         engine.close()
-    return [Reading.of(call) for verdict in verdicts for call in verdict.judged]
+    return [
+        Reading.of(call, is_first=not i, is_wanted=any("name" in e for e in verdict.case.expect))
+        for verdict in verdicts
+        for i, call in enumerate(verdict.judged)
+    ]
 
 
 def fit(readings: Sequence[Reading]) -> Calibration:
@@ -107,7 +124,30 @@ def fit(readings: Sequence[Reading]) -> Calibration:
     """
     tool = _best([(r.log_tool, r.has_right_tool) for r in readings])
     arguments = _best([(r.log_arguments, r.is_right) for r in readings if r.has_right_tool])
-    return Calibration(round(tool, 3), round(arguments, 3))
+    return Calibration(round(tool, 3), round(arguments, 3), opening_of(readings))
+
+
+def opening_of(readings: Sequence[Reading]) -> float:
+    """Return how sure the model must be for a call: with it most requests come out right.
+
+    Single requests decide between the best thresholds: the middle of those that are about as good.
+    """
+    helped = [
+        sum(not r.is_wanted for r in given_up) - sum(r.is_right for r in given_up)
+        for given_up in ([r for r in readings if r.opening < each] for each in OPENINGS)
+    ]
+    good = [o for o, count in zip(OPENINGS, helped, strict=True) if count >= max(helped) - AS_GOOD]
+    return good[len(good) // 2]
+
+
+def words(readings: Sequence[Reading], opening: float) -> dict[str, int]:
+    """Return how many calls are given up for words; of them, the unwanted and the right ones."""
+    given_up = [r for r in readings if r.opening < opening]
+    return {
+        "instead_of_calls": len(given_up),
+        "unwanted": sum(not r.is_wanted for r in given_up),
+        "right": sum(r.is_right for r in given_up),
+    }
 
 
 def _best(outcomes: Sequence[tuple[float, bool]]) -> float:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -174,16 +174,23 @@ def calibration_of(settings: Settings) -> Calibration | None:
         ConfigError: calls of an endpoint are to be asked for, which does not say how sure it is.
         ModelError: what was fitted is damaged.
     """
-    is_wanted = settings.confidence.ask_below > 0
-    if settings.model.is_endpoint:
-        if is_wanted:
+    confidence = settings.confidence
+    for name, value in (("ask_below", confidence.ask_below), ("call_above", confidence.call_above)):
+        if value and settings.model.is_endpoint:
             raise ConfigError(
-                "confidence.ask_below needs a model that runs here: an endpoint does not say how "
+                f"confidence.{name} needs a model that runs here: an endpoint does not say how "
                 "sure it is of a call; set it to 0"
             )
+    if settings.model.is_endpoint:
         return None
     found = Calibration.beside(model_folder(settings.model.path))
-    return found or (Calibration() if is_wanted else None)
+    opening = confidence.call_above
+    if opening is None:
+        # Whoever is asked, or has a larger model, need not be refused.
+        opening = 0.0 if confidence.ask_below or found is None else found.opening
+    if found is None and not (confidence.ask_below or opening):
+        return None
+    return replace(found or Calibration(), opening=opening)
 
 
 def larger_model_of(

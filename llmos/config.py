@@ -104,6 +104,13 @@ class ConfidenceSettings(BaseModel):
         le=1,
         description="a call of which the model is less sure needs a yes; 0 asks never",
     )
+    call_above: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="a message that wants a call with less probability is answered in words; "
+        "default: what was fitted to the checkpoint, or 0, never, where ask_below is set",
+    )
     hand_over_to: ModelPath | None = Field(
         None,
         description="a larger model, as in model.path, that makes a step with such a call instead",

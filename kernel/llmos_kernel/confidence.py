@@ -27,11 +27,13 @@ SUREST = -0.5 * 10**-DECIMALS  # what rounds to 0 is not beyond doubt
 class Calibration:
     """The temperatures by which the log-odds of the tool and of the arguments are divided.
 
-    Temperature scaling (Guo et al., 2017), of "this token" against "any other".
+    Temperature scaling (Guo et al., 2017), of "this token" against "any other". Where the model is
+    less sure than `opening` that a user's message wants a call at all, it answers in words.
     """
 
     tool: float = 1.0
     arguments: float = 1.0
+    opening: float = 0.0
 
     @classmethod
     def beside(cls, checkpoint: Path) -> Calibration | None:
@@ -45,13 +47,16 @@ class Calibration:
             return None
         try:
             found: dict[str, Any] = json.loads(path.read_text())
-            calibration = cls(float(found["tool"]), float(found["arguments"]))
+            tool, arguments = float(found["tool"]), float(found["arguments"])
+            calibration = cls(tool, arguments, float(found.get("opening", 0.0)))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{path} is damaged ({error!r}); fit it again, or delete it"
             ) from error
         if not (calibration.tool > 0 and calibration.arguments > 0):
             raise ModelError(f"{path} holds a temperature that is not above 0; fit it again")
+        if not 0 <= calibration.opening <= 1:
+            raise ModelError(f"{path}: opening is not a probability, 0 to 1; fit it again")
         return calibration
 
     def save(self, checkpoint: Path) -> None:
@@ -60,11 +65,15 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """Probabilities that the tool is right; that each argument is, if so; that the call is."""
+    """Probabilities that the tool is right; that each argument is, if so; that the call is.
+
+    `opening` is that of the token which opens the call, as the model gave it.
+    """
 
     call: float
     tool: float
     arguments: Mapping[str, float]
+    opening: float = 1.0
 
     def body(self) -> dict[str, Any]:
         """Return it as events hold it."""
@@ -116,7 +125,8 @@ def confidence_of(
         key: scaled(value, calibration.arguments)
         for key, value in zip(starts, of_arguments, strict=True)
     }
-    return Confidence(tool * scaled(weakest, calibration.arguments), tool, by_key)
+    call = tool * scaled(weakest, calibration.arguments)
+    return Confidence(call, tool, by_key, math.exp(log_probabilities[0]))
 
 
 def _argument_starts(arguments: JsonObject, said: bytes, start: int) -> dict[str, int]:

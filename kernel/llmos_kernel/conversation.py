@@ -6,6 +6,7 @@ from a journal equals the lost one. Knows no engine, no tool and no journal.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -201,6 +202,17 @@ class Conversation:
             self.step = Step(TrapParser(self._renderer, self._specs), len(self.context))
             self.context += self._renderer.assistant_open_ids(self.context)
         return self.step
+
+    def is_unwanted(self, step: Step, token_id: int, log_probability: float | None) -> bool:
+        """Whether a token opens a call though it is too unsure that the user's message wants one.
+
+        Of the first token after the message alone: what follows a result is not judged.
+        """
+        is_first = not step.tokens and self.num_steps == 0
+        opens = self._renderer.marks.get(token_id) is Mark.OPEN
+        if not (is_first and opens) or self.calibration is None or log_probability is None:
+            return False
+        return math.exp(log_probability) < self.calibration.opening
 
     def feed(self, step: Step, token_id: int, log_probability: float | None = None) -> str:
         """Append what the model says and return the text that it completes."""

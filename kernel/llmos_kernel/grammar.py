@@ -6,8 +6,8 @@ only once the call is complete. Covered: names, required and unknown arguments, 
 nesting, lengths, that a number ends, and that a grounded argument is a span of what was seen. Not
 covered: families without an opening control token, where only what was said tells data from a
 call; keywords that the library does not know, patterns of strings outside JSON, keys that no
-schema names and that occur twice. Every call is validated again after parsing. Knows no engine and
-no process.
+schema names and that occur twice. Every call is validated again after parsing. Of an engine it
+knows what a mask is to it, and of processes nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from llmos_kernel.dialects.codecs.codec import mark
 from llmos_kernel.dialects.codecs.harmony import HarmonyCodec
 from llmos_kernel.dialects.codecs.lark import Rules, either
 from llmos_kernel.dialects.renderer import Mark, Renderer
+from llmos_kernel.engine.base import TokenMask
 from llmos_kernel.grounding import Seen, grounded_keys
 
 BITS = 32
@@ -271,7 +272,34 @@ class CallMask:
         return last.endswith(dialect.call.open[0].encode())
 
 
-def _packed(is_allowed: Sequence[bool]) -> NDArray[np.int32]:
+class WordsFirst:
+    """A step's mask, or none, under which the step does not begin with a call."""
+
+    def __init__(self, renderer: Renderer, mask: TokenMask | None) -> None:
+        self._mask = mask
+        self._is_first = True
+        is_allowed = np.ones(renderer.num_tokens, bool)
+        is_allowed[[i for i, place in renderer.marks.items() if place is Mark.OPEN]] = False
+        self._first = _packed(is_allowed)
+
+    def words(self) -> NDArray[np.int32] | None:
+        words = None if self._mask is None else self._mask.words()
+        if not self._is_first:
+            return words
+        return self._first if words is None else self._first & words
+
+    def allows(self, token_id: int) -> bool:
+        if self._is_first and not _is_in(self._first, token_id):
+            return False
+        return self._mask is None or self._mask.allows(token_id)
+
+    def accept(self, token_id: int) -> None:
+        self._is_first = False
+        if self._mask is not None:
+            self._mask.accept(token_id)
+
+
+def _packed(is_allowed: Sequence[bool] | NDArray[np.bool_]) -> NDArray[np.int32]:
     """Return a mask: bit i % 32 of word i // 32 for token i."""
     bits = np.packbits(is_allowed, bitorder="little")
     return np.pad(bits, (0, -len(bits) % (BITS // 8))).view(np.int32)

@@ -9,13 +9,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmos_kernel.conversation import Step
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.engine.base import Engine, GenerateRequest, TokenMask
 from llmos_kernel.errors import ModelError
+from llmos_kernel.grammar import WordsFirst
 from llmos_kernel.process import Process, TaskFailed
 from llmos_kernel.trace import Trace
 
@@ -143,15 +144,27 @@ class StepRunner:
         return mask
 
     async def _take_tokens(self, process: Process, step: Step, request: GenerateRequest) -> None:
+        """Feed a step what the engine makes of a request, or of one that begins with words."""
+        if await self._is_taken(process, step, request):
+            return
+        words = WordsFirst(self._renderer, self._mask(process, step))
+        await self._is_taken(process, step, replace(request, mask=words, log_probabilities=[]))
+
+    async def _is_taken(self, process: Process, step: Step, request: GenerateRequest) -> bool:
+        """Feed a step until there is no more; return whether it was not given up as a call."""
         talk = process.conversation
         # It grows as the engine goes on, by one before each token.
         told = iter(() if request.log_probabilities is None else request.log_probabilities)
         async with aclosing(self._engine.generate(request)) as tokens:  # pyright: ignore
             async for token_id in tokens:
-                if text := talk.feed(step, token_id, next(told, None)):
+                log_probability = next(told, None)
+                if self._engine.takes_masks and talk.is_unwanted(step, token_id, log_probability):
+                    return False
+                if text := talk.feed(step, token_id, log_probability):
                     self._on_text(process.pid, text)
                 if step.is_whole:
-                    return
+                    break
+        return True
 
     def _end_piece(self, process: Process, step: Step, reason: str) -> None:
         tokens = step.tokens[step.num_recorded :]

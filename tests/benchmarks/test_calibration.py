@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.calibration import Reading, draw, figures_of, fit
+from benchmarks.calibration import Reading, draw, figures_of, fit, opening_of, words
 from llmos_kernel.confidence import Calibration, scaled
 
 TRUTH = Calibration(0.5, 2.0)
@@ -22,8 +22,22 @@ def readings(count: int) -> list[Reading]:
         log_tool, log_arguments = math.log(rng.random()), math.log(rng.random())
         has_right_tool = rng.random() < scaled(log_tool, TRUTH.tool)
         is_right = has_right_tool and rng.random() < scaled(log_arguments, TRUTH.arguments)
-        made.append(Reading(log_tool, log_arguments, has_right_tool, is_right))
+        made.append(Reading(log_tool, log_arguments, 1.0, has_right_tool, is_right, is_wanted=True))
     return made
+
+
+def opened(opening: float, *, is_right: bool, is_wanted: bool = True) -> Reading:
+    return Reading(0.0, 0.0, opening, is_right, is_right, is_wanted)
+
+
+def test_calls_are_given_up_below_what_tells_the_unwanted_from_the_right_ones() -> None:
+    unwanted = [opened(0.4 + 0.01 * i, is_right=False, is_wanted=False) for i in range(20)]
+    right = [opened(0.7 + 0.01 * i, is_right=True) for i in range(20)]
+    wrong = [opened(0.5, is_right=False)]
+    readings = [*unwanted, *right, *wrong]
+    found = opening_of(readings)
+    assert 0.57 < found <= 0.71
+    assert words(readings, found) == {"instead_of_calls": 21, "unwanted": 20, "right": 0}
 
 
 def test_the_temperatures_that_made_outcomes_are_found_again() -> None:

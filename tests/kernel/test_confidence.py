@@ -86,11 +86,17 @@ def test_what_was_fitted_is_read_beside_the_checkpoint(tmp_path: Path) -> None:
     assert Calibration.beside(tmp_path) is None
     Calibration(0.8, 1.6).save(tmp_path)
     assert Calibration.beside(tmp_path) == Calibration(0.8, 1.6)
+    (tmp_path / "calibration.json").write_text('{"tool": 0.8, "arguments": 1.6, "opening": 0.7}')
+    assert Calibration.beside(tmp_path) == Calibration(0.8, 1.6, 0.7)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"tool": "a", "arguments": 1}', '{"tool": 0, "arguments": 1}']
-)
+    "text",
+    [
+        "", "{}", "[]", '{"tool": "a", "arguments": 1}', '{"tool": 0, "arguments": 1}',
+        '{"tool": 1, "arguments": 1, "opening": 7}',
+    ],
+)  # fmt: skip
 def test_a_damaged_file_is_one_clear_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "calibration.json").write_text(text)
     with pytest.raises(ModelError, match=r"calibration\.json.*fit it again"):
@@ -237,3 +243,68 @@ async def test_a_rebuilt_process_doubts_the_call_that_the_lost_one_doubted(
     assert call.confidence is not None
     assert call.confidence.body() == events[cut].body["confidence"]
     assert rebuilt.birth.ask_below == 0.7
+
+
+# Words instead of a call ----------------------------------------------------------
+
+
+@pytest.fixture
+def hesitant(make_system: Make, says: Make, calls: Make, renderer: Renderer) -> Make:
+    """Return a maker of a system that opens a call with 0.6, and would rather say "No."."""
+    assert renderer.call_open_id is not None
+    shares = {renderer.call_open_id: 0.6}
+
+    def make(tool: Any, opening: float, *replies: Any, takes_masks: bool = True) -> Any:
+        wanted = calls((tool.spec.name, {"text": "a"}))
+        calibration = Calibration(opening=opening)
+        system = make_system(
+            [wanted, *replies], tool, log_probability=likely(shares), calibration=calibration
+        )
+        system.engine.takes_masks = takes_masks
+        return system
+
+    return make
+
+
+async def test_where_it_is_unsure_that_a_call_is_wanted_the_model_answers_in_words(
+    hesitant: Make, make_tool: Make, says: Make, renderer: Renderer
+) -> None:
+    tool = make_tool()
+    system = hesitant(tool, 0.7, says("No."))
+    assert await answer(system) == "No."
+    assert tool.calls == []
+    first, second = system.engine.requests
+    assert first.tokens == second.tokens
+    assert not second.mask.allows(renderer.call_open_id)
+    word, bit = divmod(renderer.call_open_id, 32)
+    assert not second.mask.words()[word] >> bit & 1
+    (step,) = system.bodies("step")
+    assert len(step["log_probabilities"]) == len(step["tokens"])
+    rebuilt = rebuild(system.events, 1, renderer, system.journal.blob)
+    assert rebuilt.conversation.context[: len(first.tokens)] == list(first.tokens)
+    assert rebuilt.conversation.answer == "No."
+
+
+@pytest.mark.parametrize(("opening", "takes_masks"), [(0.5, True), (0.7, False), (0.0, True)])
+async def test_a_call_that_is_sure_enough_or_cannot_be_ruled_out_is_made(
+    hesitant: Make, make_tool: Make, says: Make, opening: float, takes_masks: bool
+) -> None:
+    tool = make_tool()
+    system = hesitant(tool, opening, says("Done."), takes_masks=takes_masks)
+    assert await answer(system) == "Done."
+    assert len(tool.calls) == 1
+
+
+async def test_a_call_after_a_result_is_not_judged(
+    make_system: Make, make_tool: Make, says: Make, calls: Make, renderer: Renderer
+) -> None:
+    openings = iter([0.9, 0.6])
+    tool = make_tool()
+    replies = [calls(("echo", {"text": "a"})), calls(("echo", {"text": "b"})), says("Done.")]
+    system = make_system(
+        replies, tool, calibration=Calibration(opening=0.7),
+        log_probability=lambda i: math.log(next(openings) if i == renderer.call_open_id else 1.0),
+    )  # fmt: skip
+    system.engine.takes_masks = True
+    assert await answer(system) == "Done."
+    assert len(tool.calls) == 2

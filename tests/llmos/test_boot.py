@@ -50,6 +50,26 @@ def test_what_no_calibration_was_fitted_to_is_read_only_where_it_decides(tmp_pat
     assert calibration_of(load_settings(model=model)) is None
     found = calibration_of(load_settings(model=model, confidence={"ask_below": 0.5}))
     assert found == Calibration()
+    found = calibration_of(load_settings(model=model, confidence={"call_above": 0.6}))
+    assert found == Calibration(opening=0.6)
+
+
+def test_words_instead_of_calls_are_as_fitted_unless_the_settings_say_otherwise(
+    tmp_path: Path,
+) -> None:
+    model = {"path": str(tmp_path)}
+    Calibration(0.9, 1.3, 0.8).save(tmp_path)
+
+    def opening(**confidence: float) -> float:
+        found = calibration_of(load_settings(model=model, confidence=confidence))
+        assert found is not None
+        return found.opening
+
+    assert opening() == 0.8
+    assert opening(call_above=0.5) == 0.5
+    assert opening(call_above=0) == 0
+    assert opening(ask_below=0.2) == 0
+    assert opening(ask_below=0.2, call_above=0.5) == 0.5
 
 
 @pytest.mark.parametrize(
