@@ -278,14 +278,14 @@ def _effects(effects: Collection[Effect | str], label: str) -> frozenset[Effect]
         raise ConfigError(f"the tool {label!r}: {error}; the effects are {known}") from error
 
 
-def _keywords(keywords: Collection[str], label: str) -> tuple[str, ...]:
+def _keywords(keywords: Collection[object], label: str) -> tuple[str, ...]:
     """Return the keywords in their order; a lone string would be taken for its letters.
 
     Raises:
         ConfigError: they are no collection of strings.
     """
-    words = tuple(keywords)
-    if isinstance(keywords, str) or not all(isinstance(word, str) for word in words):
+    words = tuple(word for word in keywords if isinstance(word, str))
+    if isinstance(keywords, str) or len(words) < len(keywords):
         raise ConfigError(f"the tool {label!r}: keywords are a list of words, not {keywords!r}")
     return words
 
