@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from llmos import LLMOS, CallContext
 from llmos.sdk import Label
 from llmos_kernel.journal import JournalEvent
 from llmos_kernel.policy import Approver, approve_all, deny_all
+from llmos_tools.files import write_file
 from llmos_tools.memory import remember
 
 EVALUATION = Path(__file__).parents[1] / "evaluation"
@@ -72,17 +74,21 @@ async def test_the_embedded_model_does_the_task(
     workspace = home / "workspace"
     for fact in case.get("facts", ()):
         remember(fact, CallContext(0, workspace, home=home, label=Label.TRUSTED))
-    for name, content in case.get("files", {}).items():
-        (workspace / name).parent.mkdir(parents=True, exist_ok=True)
-        (workspace / name).write_text(content)
+    for files in (case.get("versions", {}), case.get("files", {})):
+        for name, content in files.items():
+            write_file(name, content, CallContext(0, workspace))
+    for name, words in case.get("pictures", {}).items():
+        picture = Image.new("RGB", (480, 80), "white")
+        ImageDraw.Draw(picture).text((20, 20), words, "black", ImageFont.load_default(36))
+        picture.save(workspace / name)
     with site(case.get("page", "")) as address:
         task = case["task"].replace("{site}", address)
         answer, events = await events_of(task, approve_all if "is_allowed" in case else deny_all)
     calls = [event.body for event in events if event.kind == "tool_call"]
     results = [event.body for event in events if event.kind == "tool_result"]
-    assert [call["name"] for call in calls] == [case["tool"]]
-    assert [result["status"] for result in results] == ["ok"]
-    assert case.get("result_contains", "") in results[0]["text"]
+    assert [call["name"] for call in calls] == case["tools"]
+    assert {result["status"] for result in results} == {"ok"}
+    assert case.get("result_contains", "") in results[-1]["text"]
     for name, content in case.get("file_after", {}).items():
         assert (workspace / name).read_text().strip() == content
     assert case["answer_contains"] in answer
