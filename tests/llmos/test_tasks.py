@@ -72,6 +72,7 @@ async def test_the_embedded_model_does_the_task(
 ) -> None:
     monkeypatch.setenv("LLMOS_BROWSER__ALLOW_HOSTS", '["127.0.0.1"]')
     workspace = home / "workspace"
+    workspace.mkdir(parents=True, exist_ok=True)
     for fact in case.get("facts", ()):
         remember(fact, CallContext(0, workspace, home=home, label=Label.TRUSTED))
     for files in (case.get("versions", {}), case.get("files", {})):

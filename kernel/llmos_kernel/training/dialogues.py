@@ -6,6 +6,7 @@ the copying better than a true one that the model might guess. Knows no tokenize
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -57,6 +58,8 @@ FILE_WEIGHTS = {
     "asking_back": 6,
     "followups": 0,  # drawn where an earlier turn fits
 }
+OFFERED_SHARE, MOST_FITTING, FITTING_SHARE = 0.55, 3, 0.5
+USUAL_SHARE = 0.2
 MOST_OF_A_SUBSET = 12
 FOLLOW_UP_SHARE = 0.35
 MISSING_TOOL_SHARE = 0.1
@@ -116,6 +119,7 @@ class DialogueMaker:
         self._results = Results(self._slots)
         self._injections = read_injections(held_out=held_out)
         self._intents = self._by_file(held_out)
+        self._by_tool = self._of_tools()
         self._catalogue = Catalogue(
             self._rng,
             self._slots,
@@ -132,6 +136,14 @@ class DialogueMaker:
             chosen = [r for r in intent.requests if is_held_out(r) == held_out]
             pairs[intent.file].extend((intent, request) for request in chosen)
         return pairs
+
+    def _of_tools(self) -> dict[str, list[tuple[Intent, str]]]:
+        """Return the pairs that call a tool and need no earlier turn, by the tool."""
+        found: dict[str, list[tuple[Intent, str]]] = {name: [] for name in self._builtin}
+        for pair in itertools.chain.from_iterable(self._intents.values()):
+            for tool in pair[0].tools if not pair[0].needs else ():
+                found[tool].append(pair)
+        return found
 
     def __iter__(self) -> Iterator[Group]:
         while True:
@@ -183,6 +195,11 @@ class DialogueMaker:
         ]
         if follow_ups and self._rng.random() < FOLLOW_UP_SHARE:
             return self._rng.choice(follow_ups)
+        others = sorted(names - set(USUAL_TOOLS))
+        if others and names.issuperset(USUAL_TOOLS) and self._rng.random() < FITTING_SHARE:
+            pair = self._rng.choice(self._by_tool[self._rng.choice(others)])
+            if pair[0].tools <= names:
+                return pair
         files, weights = zip(*FILE_WEIGHTS.items(), strict=True)
         for _ in range(8):
             pair = self._rng.choice(self._intents[self._rng.choices(files, weights)[0]])
@@ -191,8 +208,13 @@ class DialogueMaker:
         return self._rng.choice(self._intents["chat"])
 
     def _table(self) -> list[ToolSpec]:
-        if self._rng.random() < 0.5:
-            return [self._builtin[name] for name in USUAL_TOOLS]
+        """Draw a table: the usual tools with some that fit, as messages are offered; a subset."""
+        roll = self._rng.random()
+        if roll < OFFERED_SHARE + USUAL_SHARE:
+            others = sorted(self._builtin.keys() - set(USUAL_TOOLS))
+            count = self._rng.randint(1, MOST_FITTING) if roll < OFFERED_SHARE else 0
+            names = [*USUAL_TOOLS, *self._rng.sample(others, count)]
+            return [self._builtin[name] for name in sorted(names)]
         tools = list(self._builtin.values())
         tools = self._rng.sample(tools, self._rng.randint(1, MOST_OF_A_SUBSET))
         tools += self._rng.sample(self._others, self._rng.choice([0, 0, 1, 2]))

@@ -5,7 +5,8 @@
 
 Muon (Jordan et al., 2024) for the matrices, AdamW for embeddings and norms; the learning rate is
 constant after a warm-up and falls linearly to zero over the last part (warmup-stable-decay), so a
-run can be extended by a larger --steps. Knows nothing of the kernel that will run the model.
+run can be extended by a larger --steps. With --start-from it begins with a checkpoint's weights, at
+a share of the learning rate (--rate). Knows nothing of the kernel that will run the model.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Settings:
     layers: int
     seed: int
     save_every: int
+    start_from: Path | None = None
+    rate: float = 1.0
 
 
 @dataclass(slots=True)
@@ -95,6 +98,8 @@ def _arguments() -> Settings:
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-every", type=int, default=200)
+    parser.add_argument("--start-from", type=Path, help="the folder of a checkpoint of this kind")
+    parser.add_argument("--rate", type=float, default=1.0, help="share of the learning rate")
     return Settings(**vars(parser.parse_args()))
 
 
@@ -102,12 +107,18 @@ def prepare(settings: Settings, rank: int, world: int) -> Run:
     """Return a run at its last checkpoint; where there is none, at its start."""
     tokenizer_path = settings.out / "tokenizer.json"
     if rank == 0 and not tokenizer_path.exists():
-        make_tokenizer(settings).save(str(tokenizer_path))
+        if settings.start_from:
+            shutil.copy(settings.start_from / "tokenizer.json", tokenizer_path)
+        else:
+            make_tokenizer(settings).save(str(tokenizer_path))
     if world > 1:
         dist.barrier()
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
     torch.manual_seed(settings.seed)
-    model = Qwen3ForCausalLM(_config(settings, tokenizer))
+    if settings.start_from:
+        model = Qwen3ForCausalLM.from_pretrained(settings.start_from, dtype=torch.float32)
+    else:
+        model = Qwen3ForCausalLM(_config(settings, tokenizer))
     model.set_attn_implementation(BLOCKED)
     run = Run(settings, model, Renderer(tokenizer, EMBEDDED), _optimizers(model), rank, world)
     checkpoint = settings.out / "checkpoint.pt"
@@ -226,7 +237,7 @@ def train(run: Run) -> None:
     started, tokens_before, recent = time.monotonic(), run.tokens, 0.0
     run.model.train()
     while run.step < settings.steps:
-        share = _learning_rate_share(run.step, settings.steps)
+        share = settings.rate * _learning_rate_share(run.step, settings.steps)
         for optimizer, rate in zip(run.optimizers, base_rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * share
         loss = weighted_loss(run.model, next(data))
