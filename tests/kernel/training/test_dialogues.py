@@ -97,7 +97,17 @@ def test_the_evaluation_sets_share_no_phrasing_with_the_training_data() -> None:
         for line in path.read_text().splitlines()
     }
     shared: list[str] = []
-    for name in ("core", "core_2", "core_3", "core_4", "unseen", "tasks", "talk", "dialogues", "dialogues_2"):
+    for name in (
+        "core",
+        "core_2",
+        "core_3",
+        "core_4",
+        "unseen",
+        "tasks",
+        "talk",
+        "dialogues",
+        "dialogues_2",
+    ):
         for line in (EVALUATION / f"{name}.jsonl").read_text().splitlines():
             case = json.loads(line)
             first = case.get("user") or case.get("task") or case["turns"][0]["user"]
