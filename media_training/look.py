@@ -26,6 +26,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from llmos_kernel.engine.torch.precision import autocast
+from llmos_kernel.training.muon import Muon
 from media_training.figures import KINDS
 from media_training.look_model import (
     ANSWER,
@@ -254,7 +255,7 @@ class Trainer:
         self._heads = Heads()
         matrices, others = _split_parameters(self.model, self._heads)
         self._optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(matrices, lr=2e-3, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+            Muon(matrices, lr=2e-3, weight_decay=0.02, has_adam_size=True),
             torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01),
         ]
         self._rates = [2e-3, 1e-3]

@@ -34,6 +34,7 @@ from llmos_kernel.engine.torch.precision import autocast
 from llmos_kernel.training.attention import BLOCKED
 from llmos_kernel.training.batches import Batch, batches
 from llmos_kernel.training.dialogues import DialogueMaker
+from llmos_kernel.training.muon import Muon
 from llmos_kernel.training.vocabulary import train_tokenizer
 
 WARMUP_STEPS = 100
@@ -161,7 +162,7 @@ def _optimizers(model: Qwen3ForCausalLM) -> list[torch.optim.Optimizer]:
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed_tokens" in n]
     return [
-        torch.optim.Muon(matrices, lr=0.02, weight_decay=0.01),
+        Muon(matrices, lr=0.02, weight_decay=0.01),
         torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
@@ -58,6 +59,16 @@ def picture() -> bytes:
     axes.axis("off")
     axes.imshow([[0, 1], [1, 0]])
     return _saved(figure)
+
+
+def scanned(pages: Sequence[str], size: tuple[int, int] = (1000, 1400)) -> bytes:
+    """Return a document of pictures of pages with these texts, as a scanner writes it."""
+    sheets = [Image.new("L", size, "white") for _ in pages]
+    for sheet, text in zip(sheets, pages, strict=True):
+        ImageDraw.Draw(sheet).text((80, 100), text, "black", ImageFont.load_default(40))
+    file = io.BytesIO()
+    sheets[0].save(file, format="PDF", save_all=True, append_images=sheets[1:])
+    return file.getvalue()
 
 
 def report() -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.tools.files import documents
 from tests.tools.files.documents import document
 
 LIMIT_CHARS = 4000  # what the model is shown of a result
+needs_tesseract = pytest.mark.skipif(shutil.which("tesseract") is None, reason="no tesseract")
 NOTE = re.compile(r"\[[^\n]*; read '([^\n]+)' to go on\]\Z")
 
 
@@ -108,9 +110,30 @@ def test_a_damaged_document_is_one_line(context: CallContext, data: bytes) -> No
     assert "\n" not in str(caught.value)
 
 
-def test_a_scanned_document_says_that_its_text_is_not_recognised(context: CallContext) -> None:
-    with pytest.raises(ToolFailed, match=r"no text on any page \(1 in all\): most likely it is sc"):
+@needs_tesseract
+def test_the_text_of_a_scanned_page_is_read_in_its_pictures(context: CallContext) -> None:
+    assert read(context, documents.scanned(["Kites sold: 42", "", "Total 17 metres"])) == (
+        "--- page 1 of 3 ---\n(read from a picture)\nKites sold: 42\n"
+        "--- page 2 of 3 ---\n(no text)\n"
+        "--- page 3 of 3 ---\n(read from a picture)\nTotal 17 metres\n"
+    )
+
+
+def test_a_document_without_any_text_says_what_reads_pictures(
+    context: CallContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = r"no text on any page \(1 in all\), .* takes tesseract: apt-get install tesseract-ocr"
+    with pytest.raises(ToolFailed, match=said):
         read(context, documents.picture())
+    monkeypatch.setenv("PATH", str(context.workspace))
+    with pytest.raises(ToolFailed, match=said):
+        read(context, documents.scanned(["Kites sold: 42"]))
+
+
+def test_a_scanned_picture_of_too_many_pixels_is_passed_over(context: CallContext) -> None:
+    data = documents.scanned(["Kites"], size=(12_000, 10_000))
+    with pytest.raises(ToolFailed, match=r"page 1 of 'a.pdf' "):
+        read(context, data)
 
 
 def test_a_page_that_swells_when_unpacked_is_passed_over(context: CallContext) -> None:

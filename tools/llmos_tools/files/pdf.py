@@ -1,8 +1,8 @@
 """The text of a PDF document, a stretch of pages at a time.
 
-Covered: another process parses it (see `pdf_reader`), with no environment, and is ended at its
+Covered: another process parses it (see `pdf_reader`), without our environment, and is ended at its
 limits; what it has read by then is shown, and a page that is too much for it can be passed over.
-Not covered: text in pictures, as in scanned documents; documents that want a password.
+Not covered: text in the pictures of a page that has other text; documents that want a password.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from llmos.sdk import RetryCall, ToolFailed
 SIGNATURE = b"%PDF-"
 READER = Path(__file__).with_name("pdf_reader.py")
 LIMIT_S = 20.0
+# Threads reserve memory, of which there is a limit.
+ONE_THREAD = {"OMP_THREAD_LIMIT": "1", "OPENBLAS_NUM_THREADS": "1"}
 ENDED = "takes too long to be read"
 
 
@@ -69,7 +71,7 @@ def _said(file: int, first: int, character: int, room: int) -> Said:
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={},
+            env={"PATH": os.environ.get("PATH", os.defpath), **ONE_THREAD},
             timeout=LIMIT_S,
             check=True,
         ).stdout
@@ -103,8 +105,8 @@ def _check_start(said: Said, path: str, first: int, character: int) -> None:
     is_whole = first == 1 and len(said.pages) == said.num_pages
     if is_whole and not any(said.pages):
         raise ToolFailed(
-            f"{path!r} has no text on any page ({said.num_pages} in all): most likely it is "
-            "scanned, and text in the pictures of a document is not recognised"
+            f"{path!r} has no text on any page ({said.num_pages} in all), and none was read in "
+            "its pictures, which takes tesseract: apt-get install tesseract-ocr"
         )
     if first > said.num_pages:
         raise RetryCall(f"{path!r} ends before page {first}: its last page is {said.num_pages}")

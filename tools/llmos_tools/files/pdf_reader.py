@@ -1,12 +1,14 @@
 """Runs in a process of its own: a PDF document on stdin, its text page by page on stdout.
 
 It is run as a file, alone: it says one JSON object a line, `num_pages`, `page` or `problem`.
+A page without text is a scanned one, most likely: what tesseract reads in its pictures is its text.
 Covered: memory, time and files by rlimits, so that no document makes it take more.
 Not covered: mistakes of the library that reads; they happen here.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -15,14 +17,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pypdf import PdfReader
+    from pypdf import PageObject, PdfReader
 
 MEMORY_BYTES = 1 << 30
 CPU_S = 10
+FILE_BYTES = 64 << 20  # tesseract reads a picture from a file
+MOST_PICTURES = 4  # of a page
+MOST_PIXELS = 50_000_000
+SCANNED = "(read from a picture)\n"
 LIMITS = {
     resource.RLIMIT_AS: (MEMORY_BYTES, MEMORY_BYTES),
     resource.RLIMIT_CPU: (CPU_S, CPU_S),
-    resource.RLIMIT_FSIZE: (0, 0),
+    resource.RLIMIT_FSIZE: (FILE_BYTES, FILE_BYTES),
     resource.RLIMIT_CORE: (0, 0),
 }
 
@@ -56,12 +62,27 @@ def texts(reader: PdfReader, first: int, character: int, most_chars: int) -> Ite
     """Yield the text of each page; of a long one just enough to tell that there is more."""
     num_chars = 0
     for index in range(first - 1, len(reader.pages)):
-        text = plain(reader.pages[index].extract_text())
+        text = plain(reader.pages[index].extract_text()) or scanned(reader.pages[index])
         begin = character - 1 if index == first - 1 else 0
         yield text[begin : begin + most_chars + 1]
         num_chars += len(text) - begin
         if num_chars > most_chars:
             return
+
+
+def scanned(page: PageObject) -> str:
+    """Return the text in a page's pictures; empty where there is none, or nothing to read it."""
+    if not len(page.images):
+        return ""
+    from PIL import Image
+
+    from llmos_tools.recognition import text_of
+
+    Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+    pictures = (found.image for found in itertools.islice(page.images, MOST_PICTURES))
+    texts = [text_of(picture.convert("L"))[0] for picture in pictures if picture is not None]
+    text = plain("\n".join(filter(None, texts)))
+    return SCANNED + text if text else ""
 
 
 def plain(text: str) -> str:

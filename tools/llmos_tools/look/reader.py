@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from llmos.sdk import ToolFailed
 from llmos_kernel.abi import JsonObject
 from llmos_tools.files.kinds import kind_of
+from llmos_tools.recognition import on_one_line, text_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,11 +28,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "JPEG2000"
 MOST_MEMORY = 3 << 30
 # What the text is read from, and what a model is shown; in pixels of the longer side.
 READ_SIDE, SHOWN_SIDE = 2400, 1024
-# Small pictures are enlarged for tesseract, which wants letters of some 20 pixels.
-SMALL_SIDE = 400
-TESSERACT_S = 30
 MOST_TEXT_CHARS = 1500
-LEAST_CONFIDENCE = 45
 MOST_FACT_CHARS = 60
 MAKE, MODEL, ORIENTATION, CHANGED, EXIF_FOLDER, GPS_FOLDER, TAKEN = (
     0x010F, 0x0110, 0x0112, 0x0132, 0x8769, 0x8825, 0x9003,
@@ -68,6 +65,8 @@ class Reader:
         image, facts = _opened(path, name, most)
         report("reading the text in it")
         text, problem = text_of(image)
+        if len(text) > MOST_TEXT_CHARS:
+            text = text[:MOST_TEXT_CHARS] + "..."
         image.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
         image.save(folder / "out" / "picture.png")
         return {"facts": facts, "text": text, "problem": problem}
@@ -141,17 +140,15 @@ def _facts(image: Image.Image, size: tuple[int, int], name: str) -> str:
     if getattr(image, "is_animated", False):
         facts.append("animated, the first picture of it")
     taken = exif.get_ifd(EXIF_FOLDER).get(TAKEN) or exif.get(CHANGED)
-    camera = " ".join(_plain(exif[tag]) for tag in (MAKE, MODEL) if exif.get(tag))
-    facts += [f"taken {_plain(taken)}"] if taken else []
+    camera = " ".join(_shown(exif[tag]) for tag in (MAKE, MODEL) if exif.get(tag))
+    facts += [f"taken {_shown(taken)}"] if taken else []
     facts += [f"camera {camera}"] if camera else []
     facts += ["has a place, which is not shown"] if exif.get_ifd(GPS_FOLDER) else []
     return ", ".join(facts)
 
 
-def _plain(value: Any) -> str:
-    """Return a text of the file on one line, so that it looks like nothing else."""
-    kept = (sign if sign.isprintable() and sign not in "[]" else " " for sign in str(value))
-    return " ".join("".join(kept).split())[:MOST_FACT_CHARS]
+def _shown(value: Any) -> str:
+    return on_one_line(value)[:MOST_FACT_CHARS]
 
 
 def _no_picture(path: Path, name: str) -> str:
@@ -172,42 +169,3 @@ def _no_picture(path: Path, name: str) -> str:
 
 def _is_text(head: bytes) -> bool:
     return b"\0" not in head and head.decode(errors="ignore").encode() == head
-
-
-def text_of(image: Image.Image) -> tuple[str, str]:
-    """Return the text that tesseract is sure of, line by line, and why there is none if so."""
-    try:
-        import pytesseract
-    except ImportError:
-        return "", "text is not read without pytesseract: pip install 'llmos[look]'"
-    try:
-        found: Any = pytesseract.image_to_data(
-            _enlarged(image), timeout=TESSERACT_S, output_type=pytesseract.Output.DICT
-        )
-    except pytesseract.TesseractNotFoundError:
-        return "", "text is not read without tesseract: apt-get install tesseract-ocr"
-    except (RuntimeError, OSError) as error:  # its own errors, and that of the time limit
-        return "", f"its text could not be read: {_plain(error)}"
-    return _lines(found), ""
-
-
-def _enlarged(image: Image.Image) -> Image.Image:
-    longer = max(image.size)
-    if longer >= SMALL_SIDE:
-        return image
-    factor = -(-SMALL_SIDE // longer)
-    return image.resize((image.width * factor, image.height * factor))
-
-
-def _lines(found: dict[str, list[Any]]) -> str:
-    """Join the words of each line, those left out that are most likely no words."""
-    lines: dict[tuple[int, int, int], list[str]] = {}
-    for index, word in enumerate(found["text"]):
-        is_sure = float(found["conf"][index]) >= LEAST_CONFIDENCE
-        if is_sure and any(map(str.isalnum, word)):
-            place = tuple(found[part][index] for part in ("block_num", "par_num", "line_num"))
-            lines.setdefault(place, []).append(_plain(word))
-    text = "\n".join(" ".join(words) for words in lines.values())
-    if sum(map(str.isalnum, text)) < 2:
-        return ""
-    return text if len(text) <= MOST_TEXT_CHARS else text[:MOST_TEXT_CHARS] + "..."
