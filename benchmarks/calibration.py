@@ -90,7 +90,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    fit_on = [SETS / "core.jsonl", SETS / "core_2.jsonl"]
+    fit_on = [SETS / f"{name}.jsonl" for name in ("core", "core_2", "core_4")]
     measure_on = [SETS / "core_3.jsonl", SETS / "unseen.jsonl"]
     parser.add_argument("--model", default=EMBEDDED_MODEL, help="'embedded' or a folder")
     parser.add_argument("--fit", type=Path, nargs="+", default=fit_on)
@@ -130,14 +130,16 @@ def fit(readings: Sequence[Reading]) -> Calibration:
 def opening_of(readings: Sequence[Reading]) -> float:
     """Return how sure the model must be for a call: with it most requests come out right.
 
-    Single requests decide between the best thresholds: the middle of those that are about as good.
+    Single requests decide between the best thresholds: the least of those that are about as good,
+    since a call that is refused is worse than one too many. 0 where no threshold is better.
     """
     helped = [
         sum(not r.is_wanted for r in given_up) - sum(r.is_right for r in given_up)
         for given_up in ([r for r in readings if r.opening < each] for each in OPENINGS)
     ]
-    good = [o for o, count in zip(OPENINGS, helped, strict=True) if count >= max(helped) - AS_GOOD]
-    return good[len(good) // 2]
+    least = max(1, max(helped) - AS_GOOD)
+    good = (o for o, count in zip(OPENINGS, helped, strict=True) if count >= least)
+    return next(good, 0.0)
 
 
 def words(readings: Sequence[Reading], opening: float) -> dict[str, int]:

@@ -88,6 +88,8 @@ async def asked_calls(writer: Writer) -> Work:
         context = [*table, *writer.renderer.user_ids(request), *opened]
         if await writer.is_long(context, specs):
             contexts.append(context)
+    if len(contexts) < NUM_CALLS:
+        raise RuntimeError(f"only {len(contexts)} calls are long enough to be timed")
     return Work("calls", "", contexts[:NUM_CALLS], specs)
 
 

@@ -13,7 +13,7 @@ knows what a mask is to it, and of processes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -272,31 +272,38 @@ class CallMask:
         return last.endswith(dialect.call.open[0].encode())
 
 
-class WordsFirst:
-    """A step's mask, or none, under which the step does not begin with a call."""
+class Words:
+    """A step's mask, or none, under which the step opens no call and says something."""
 
     def __init__(self, renderer: Renderer, mask: TokenMask | None) -> None:
         self._mask = mask
         self._is_first = True
-        is_allowed = np.ones(renderer.num_tokens, bool)
-        is_allowed[[i for i, place in renderer.marks.items() if place is Mark.OPEN]] = False
-        self._first = _packed(is_allowed)
+        self._first = _without(renderer, {Mark.OPEN, Mark.CLOSE, Mark.STOP})
+        self._later = _without(renderer, {Mark.OPEN})
 
     def words(self) -> NDArray[np.int32] | None:
         words = None if self._mask is None else self._mask.words()
-        if not self._is_first:
-            return words
-        return self._first if words is None else self._first & words
+        return self._allowed if words is None else self._allowed & words
 
     def allows(self, token_id: int) -> bool:
-        if self._is_first and not _is_in(self._first, token_id):
-            return False
-        return self._mask is None or self._mask.allows(token_id)
+        is_allowed = _is_in(self._allowed, token_id)
+        return is_allowed and (self._mask is None or self._mask.allows(token_id))
 
     def accept(self, token_id: int) -> None:
         self._is_first = False
         if self._mask is not None:
             self._mask.accept(token_id)
+
+    @property
+    def _allowed(self) -> NDArray[np.int32]:
+        return self._first if self._is_first else self._later
+
+
+def _without(renderer: Renderer, marks: Set[Mark]) -> NDArray[np.int32]:
+    """Return the mask of all tokens but those of some marks."""
+    is_allowed = np.ones(renderer.num_tokens, bool)
+    is_allowed[[i for i, mark in renderer.marks.items() if mark in marks]] = False
+    return _packed(is_allowed)
 
 
 def _packed(is_allowed: Sequence[bool] | NDArray[np.bool_]) -> NDArray[np.int32]:

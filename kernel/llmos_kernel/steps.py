@@ -16,7 +16,7 @@ from llmos_kernel.conversation import Step
 from llmos_kernel.dialects.renderer import Renderer
 from llmos_kernel.engine.base import Engine, GenerateRequest, TokenMask
 from llmos_kernel.errors import ModelError
-from llmos_kernel.grammar import WordsFirst
+from llmos_kernel.grammar import Words
 from llmos_kernel.process import Process, TaskFailed
 from llmos_kernel.trace import Trace
 
@@ -144,10 +144,10 @@ class StepRunner:
         return mask
 
     async def _take_tokens(self, process: Process, step: Step, request: GenerateRequest) -> None:
-        """Feed a step what the engine makes of a request, or of one that begins with words."""
+        """Feed a step what the engine makes of a request, or of one for words alone."""
         if await self._is_taken(process, step, request):
             return
-        words = WordsFirst(self._renderer, self._mask(process, step))
+        words = Words(self._renderer, self._mask(process, step))
         await self._is_taken(process, step, replace(request, mask=words, log_probabilities=[]))
 
     async def _is_taken(self, process: Process, step: Step, request: GenerateRequest) -> bool:

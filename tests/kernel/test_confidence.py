@@ -278,6 +278,10 @@ async def test_where_it_is_unsure_that_a_call_is_wanted_the_model_answers_in_wor
     assert not second.mask.allows(renderer.call_open_id)
     word, bit = divmod(renderer.call_open_id, 32)
     assert not second.mask.words()[word] >> bit & 1
+    assert not second.mask.allows(renderer.stop_id)  # an answer says something
+    second.mask.accept(renderer.ids("No.")[0])
+    assert second.mask.allows(renderer.stop_id)
+    assert not second.mask.allows(renderer.call_open_id)
     (step,) = system.bodies("step")
     assert len(step["log_probabilities"]) == len(step["tokens"])
     rebuilt = rebuild(system.events, 1, renderer, system.journal.blob)

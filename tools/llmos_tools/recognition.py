@@ -1,36 +1,42 @@
 """The text in a picture, by tesseract; `look` and PDF documents share it.
 
-Knows pictures only, not where they come from. Whoever calls it bounds memory and time.
+Knows pictures only, not where they come from. Nothing is written to a file, so that a process that
+may write none can call it; memory is bounded by whoever calls it.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# Small pictures are enlarged for tesseract, which wants letters of some 20 pixels.
-SMALL_SIDE = 400
-TESSERACT_S = 30
+# In pixels of the longer side: tesseract wants letters of some 20 pixels, and no more to do.
+SMALL_SIDE, LARGE_SIDE = 400, 2400
+COMMAND = ("tesseract", "stdin", "stdout", "-c", "tessedit_create_tsv=1")
 LEAST_CONFIDENCE = 45
+LINE = ("block_num", "par_num", "line_num")
 
 
-def text_of(image: Image.Image) -> tuple[str, str]:
+def text_of(image: Image.Image, limit_s: float) -> tuple[str, str]:
     """Return the text that tesseract is sure of, line by line, and why there is none if so."""
+    file = io.BytesIO()
+    _sized(image).save(file, "PNG", compress_level=1)
     try:
-        import pytesseract
-    except ImportError:
-        return "", "text is not read without pytesseract: pip install 'llmos[look]'"
-    try:
-        found: Any = pytesseract.image_to_data(
-            _enlarged(image), timeout=TESSERACT_S, output_type=pytesseract.Output.DICT
-        )
-    except pytesseract.TesseractNotFoundError:
+        found = subprocess.run(
+            COMMAND, input=file.getvalue(), capture_output=True, timeout=limit_s, check=True
+        ).stdout
+    except FileNotFoundError:
         return "", "text is not read without tesseract: apt-get install tesseract-ocr"
-    except (RuntimeError, OSError) as error:  # its own errors, and that of the time limit
-        return "", f"its text could not be read: {on_one_line(error)}"
-    return _lines(found), ""
+    except subprocess.TimeoutExpired:
+        return "", f"its text could not be read in {limit_s:.0f} s"
+    except (subprocess.CalledProcessError, OSError) as error:
+        said = getattr(error, "stderr", b"").decode(errors="replace") or str(error)
+        return "", f"its text could not be read: {on_one_line(said)[:200]}"
+    return _lines(found.decode(errors="replace")), ""
 
 
 def on_one_line(value: Any) -> str:
@@ -39,21 +45,23 @@ def on_one_line(value: Any) -> str:
     return " ".join("".join(kept).split())
 
 
-def _enlarged(image: Image.Image) -> Image.Image:
+def _sized(image: Image.Image) -> Image.Image:
     longer = max(image.size)
-    if longer >= SMALL_SIDE:
-        return image
-    factor = -(-SMALL_SIDE // longer)
-    return image.resize((image.width * factor, image.height * factor))
+    if longer < SMALL_SIDE:
+        factor = -(-SMALL_SIDE // longer)
+        return image.resize((image.width * factor, image.height * factor))
+    if longer > LARGE_SIDE:
+        image = image.copy()
+        image.thumbnail((LARGE_SIDE, LARGE_SIDE), reducing_gap=2.0)
+    return image
 
 
-def _lines(found: dict[str, list[Any]]) -> str:
+def _lines(found: str) -> str:
     """Join the words of each line, those left out that are most likely no words."""
-    lines: dict[tuple[int, int, int], list[str]] = {}
-    for index, word in enumerate(found["text"]):
-        is_sure = float(found["conf"][index]) >= LEAST_CONFIDENCE
-        if is_sure and any(map(str.isalnum, word)):
-            place = tuple(found[part][index] for part in ("block_num", "par_num", "line_num"))
-            lines.setdefault(place, []).append(on_one_line(word))
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for row in csv.DictReader(io.StringIO(found), delimiter="\t", quoting=csv.QUOTE_NONE):
+        word = row["text"] or ""
+        if any(map(str.isalnum, word)) and float(row["conf"]) >= LEAST_CONFIDENCE:
+            lines.setdefault(tuple(row[part] for part in LINE), []).append(on_one_line(word))
     text = "\n".join(" ".join(words) for words in lines.values())
     return text if sum(map(str.isalnum, text)) > 1 else ""

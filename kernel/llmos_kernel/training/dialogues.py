@@ -195,7 +195,7 @@ class DialogueMaker:
         ]
         if follow_ups and self._rng.random() < FOLLOW_UP_SHARE:
             return self._rng.choice(follow_ups)
-        others = sorted(names - set(USUAL_TOOLS))
+        others = sorted(names & self._builtin.keys() - set(USUAL_TOOLS))
         if others and names.issuperset(USUAL_TOOLS) and self._rng.random() < FITTING_SHARE:
             pair = self._rng.choice(self._by_tool[self._rng.choice(others)])
             if pair[0].tools <= names:

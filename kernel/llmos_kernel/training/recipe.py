@@ -5,8 +5,8 @@
 
 Muon (Jordan et al., 2024) for the matrices, AdamW for embeddings and norms; the learning rate is
 constant after a warm-up and falls linearly to zero over the last part (warmup-stable-decay), so a
-run can be extended by a larger --steps. With --start-from it begins with a checkpoint's weights, at
-a share of the learning rate (--rate). Knows nothing of the kernel that will run the model.
+run can be extended by a larger --steps. With --start-from it begins with a checkpoint, whose sizes
+it has, at a share of the learning rate (--rate). Knows nothing of the kernel that will run it.
 """
 
 from __future__ import annotations
@@ -117,6 +117,10 @@ def prepare(settings: Settings, rank: int, world: int) -> Run:
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
     torch.manual_seed(settings.seed)
     if settings.start_from:
+        if tokenizer_path.read_bytes() != (settings.start_from / "tokenizer.json").read_bytes():
+            raise SystemExit(
+                f"{settings.out} holds a run with another tokenizer; name a new folder"
+            )
         model = Qwen3ForCausalLM.from_pretrained(settings.start_from, dtype=torch.float32)
     else:
         model = Qwen3ForCausalLM(_config(settings, tokenizer))

@@ -13,6 +13,7 @@ import sympy
 from jsonschema import Draft202012Validator
 
 from llmos_kernel.abi import Role
+from llmos_kernel.tool_choice import USUAL_TOOLS
 from llmos_kernel.training.dialogues import DialogueMaker, load_builtin_tools
 from llmos_kernel.training.everyday_slots import EverydaySlots
 from llmos_kernel.training.phrasings import FOLDER, Intent, is_held_out, read_intents
@@ -114,6 +115,22 @@ def test_the_evaluation_sets_share_no_phrasing_with_the_training_data() -> None:
             if len(normal(first).split()) > 2 and normal(first) in trained:
                 shared.append(first)
     assert shared == []
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the public training data are not at hand")
+def test_tables_are_those_that_messages_are_offered_and_what_fits_is_called() -> None:
+    num_offered, calls_others = 0, 0
+    for group in itertools.islice(DialogueMaker(DATA, seed=6), 300):
+        names = [tool.name for tool in group.tools]
+        others = set(names) - set(USUAL_TOOLS)
+        if others and set(names) > set(USUAL_TOOLS):
+            num_offered += 1
+            assert names == sorted(names)
+            assert len(others) <= 3
+            dialogue = next(group.dialogues)
+            calls_others += any(c.name in others for m in dialogue.messages for c in m.calls)
+    assert num_offered > 60
+    assert calls_others > num_offered / 3
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the public training data are not at hand")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
-from pypdf import PdfWriter
+from pypdf import PdfReader, PdfWriter, Transformation
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 FONT = {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}
@@ -61,14 +61,38 @@ def picture() -> bytes:
     return _saved(figure)
 
 
-def scanned(pages: Sequence[str], size: tuple[int, int] = (1000, 1400)) -> bytes:
-    """Return a document of pictures of pages with these texts, as a scanner writes it."""
-    sheets = [Image.new("L", size, "white") for _ in pages]
-    for sheet, text in zip(sheets, pages, strict=True):
-        ImageDraw.Draw(sheet).text((80, 100), text, "black", ImageFont.load_default(40))
+def scanned(pages: Sequence[str], rotation: int = 0) -> bytes:
+    """Return a document of pictures of pages with these texts, as a scanner writes it.
+
+    `rotation` is by how many degrees a reader has to turn the pages.
+    """
+    sheets = [_sheet(text, (1000, 1400)).rotate(rotation, expand=True) for text in pages]
     file = io.BytesIO()
     sheets[0].save(file, format="PDF", save_all=True, append_images=sheets[1:])
-    return file.getvalue()
+    writer = PdfWriter(clone_from=file)
+    for page in writer.pages:
+        page.rotate(rotation)
+    return _bytes(writer)
+
+
+def strips(texts: Sequence[str]) -> bytes:
+    """Return a document of one page that is put together of pictures of these texts."""
+    writer = PdfWriter()
+    for text in texts:
+        file = io.BytesIO()
+        _sheet(text, (600, 200)).save(file, format="PDF")
+        page = PdfReader(file).pages[0]
+        if not writer.pages:
+            writer.add_blank_page(600, 200 * len(texts))
+        place = Transformation().translate(ty=200 * len(texts))
+        writer.pages[0].merge_transformed_page(page, place)
+    return _bytes(writer)
+
+
+def _sheet(text: str, size: tuple[int, int]) -> Image.Image:
+    sheet = Image.new("L", size, "white")
+    ImageDraw.Draw(sheet).text((80, 100), text, "black", ImageFont.load_default(40))
+    return sheet
 
 
 def report() -> bytes:

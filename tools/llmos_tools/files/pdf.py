@@ -105,8 +105,7 @@ def _check_start(said: Said, path: str, first: int, character: int) -> None:
     is_whole = first == 1 and len(said.pages) == said.num_pages
     if is_whole and not any(said.pages):
         raise ToolFailed(
-            f"{path!r} has no text on any page ({said.num_pages} in all), and none was read in "
-            "its pictures, which takes tesseract: apt-get install tesseract-ocr"
+            f"{path!r} has no text on any page ({said.num_pages} in all), nor in pictures of them"
         )
     if first > said.num_pages:
         raise RetryCall(f"{path!r} ends before page {first}: its last page is {said.num_pages}")

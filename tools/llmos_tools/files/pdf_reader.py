@@ -2,17 +2,18 @@
 
 It is run as a file, alone: it says one JSON object a line, `num_pages`, `page` or `problem`.
 A page without text is a scanned one, most likely: what tesseract reads in its pictures is its text.
-Covered: memory, time and files by rlimits, so that no document makes it take more.
+Covered: memory, time and files by rlimits, so that no document makes it take more; each tesseract
+is a process of its own within as much, one at a time, for `SCAN_S` in all.
 Not covered: mistakes of the library that reads; they happen here.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import resource
 import sys
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,13 @@ if TYPE_CHECKING:
 
 MEMORY_BYTES = 1 << 30
 CPU_S = 10
-FILE_BYTES = 64 << 20  # tesseract reads a picture from a file
-MOST_PICTURES = 4  # of a page
-MOST_PIXELS = 50_000_000
-SCANNED = "(read from a picture)\n"
+SCAN_S = 14.0  # after which no page is begun; who asks for one alone gets all of it
+MOST_PICTURES = 16  # of a page
+SCANNED = "(read from a picture)"
 LIMITS = {
     resource.RLIMIT_AS: (MEMORY_BYTES, MEMORY_BYTES),
     resource.RLIMIT_CPU: (CPU_S, CPU_S),
-    resource.RLIMIT_FSIZE: (FILE_BYTES, FILE_BYTES),
+    resource.RLIMIT_FSIZE: (0, 0),
     resource.RLIMIT_CORE: (0, 0),
 }
 
@@ -61,8 +61,11 @@ def opened() -> PdfReader:
 def texts(reader: PdfReader, first: int, character: int, most_chars: int) -> Iterator[str]:
     """Yield the text of each page; of a long one just enough to tell that there is more."""
     num_chars = 0
+    ends = time.monotonic() + SCAN_S
     for index in range(first - 1, len(reader.pages)):
-        text = plain(reader.pages[index].extract_text()) or scanned(reader.pages[index])
+        if index >= first and time.monotonic() > ends:
+            return
+        text = plain(reader.pages[index].extract_text()) or scanned(reader.pages[index], ends)
         begin = character - 1 if index == first - 1 else 0
         yield text[begin : begin + most_chars + 1]
         num_chars += len(text) - begin
@@ -70,19 +73,47 @@ def texts(reader: PdfReader, first: int, character: int, most_chars: int) -> Ite
             return
 
 
-def scanned(page: PageObject) -> str:
-    """Return the text in a page's pictures; empty where there is none, or nothing to read it."""
-    if not len(page.images):
+def scanned(page: PageObject, ends: float) -> str:
+    """Return the text in a page's pictures, and what could not be read; empty without pictures.
+
+    `ends` is when reading has to be done, on the monotonic clock, in seconds.
+    """
+    names = _drawn(page)
+    if not names:
         return ""
-    from PIL import Image
+    found = [_read(page, name, ends) for name in names[:MOST_PICTURES]]
+    text = plain("\n".join(text for text, _ in found if text))
+    problems = list(dict.fromkeys(problem for _, problem in found if problem))
+    if len(names) > MOST_PICTURES:
+        problems.append(f"{len(names) - MOST_PICTURES} more pictures of this page are not read")
+    notes = [f"({problem})" for problem in problems]
+    return "\n".join([*([SCANNED, text] if text else []), *notes])
 
-    from llmos_tools.recognition import text_of
 
-    Image.MAX_IMAGE_PIXELS = MOST_PIXELS
-    pictures = (found.image for found in itertools.islice(page.images, MOST_PICTURES))
-    texts = [text_of(picture.convert("L"))[0] for picture in pictures if picture is not None]
-    text = plain("\n".join(filter(None, texts)))
-    return SCANNED + text if text else ""
+def _drawn(page: PageObject) -> list[str | list[str]]:
+    """Return the names of a page's pictures in the order in which it draws them."""
+    contents = page.get_contents()
+    operations = [] if contents is None else contents.operations
+    drawn = [str(operands[0]) for operands, operator in operations if operator == b"Do"]
+    places = {name: place for place, name in enumerate(drawn)}
+    names = page.images.keys()
+    return sorted(names, key=lambda name: places.get(str(name), len(places)))
+
+
+def _read(page: PageObject, name: str | list[str], ends: float) -> tuple[str, str]:
+    """Return the text in a picture of a page, and why there is none if so."""
+    from llmos_tools.recognition import on_one_line, text_of
+
+    try:
+        picture = page.images[name].image
+    except MemoryError:
+        raise
+    except Exception as error:  # the libraries may raise anything; the other pages are read
+        return "", f"a picture could not be opened: {on_one_line(error)[:200]}"
+    if picture is None:
+        return "", ""
+    upright = picture.convert("L").rotate(-page.rotation, expand=True)
+    return text_of(upright, max(1.0, ends - time.monotonic()))
 
 
 def plain(text: str) -> str:

@@ -28,6 +28,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "JPEG2000"
 MOST_MEMORY = 3 << 30
 # What the text is read from, and what a model is shown; in pixels of the longer side.
 READ_SIDE, SHOWN_SIDE = 2400, 1024
+TESSERACT_S = 30
 MOST_TEXT_CHARS = 1500
 MOST_FACT_CHARS = 60
 MAKE, MODEL, ORIENTATION, CHANGED, EXIF_FOLDER, GPS_FOLDER, TAKEN = (
@@ -64,7 +65,7 @@ class Reader:
         path = folder / "picture"
         image, facts = _opened(path, name, most)
         report("reading the text in it")
-        text, problem = text_of(image)
+        text, problem = text_of(image, TESSERACT_S)
         if len(text) > MOST_TEXT_CHARS:
             text = text[:MOST_TEXT_CHARS] + "..."
         image.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
