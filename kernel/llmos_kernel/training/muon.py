@@ -38,7 +38,7 @@ class Muon(torch.optim.Optimizer):
         self._has_adam_size = has_adam_size
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         assert closure is None
         for group in self.param_groups:
             rate, momentum = group["lr"], group["momentum"]
