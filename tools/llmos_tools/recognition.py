@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 # In pixels of the longer side: tesseract wants letters of some 20 pixels, and no more to do.
-SMALL_SIDE, LARGE_SIDE = 400, 2400
+SMALL_SIDE, READ_SIDE = 400, 2400
 COMMAND = ("tesseract", "stdin", "stdout", "-c", "tessedit_create_tsv=1")
 LEAST_CONFIDENCE = 45
 LINE = ("block_num", "par_num", "line_num")
@@ -50,9 +50,9 @@ def _sized(image: Image.Image) -> Image.Image:
     if longer < SMALL_SIDE:
         factor = -(-SMALL_SIDE // longer)
         return image.resize((image.width * factor, image.height * factor))
-    if longer > LARGE_SIDE:
+    if longer > READ_SIDE:
         image = image.copy()
-        image.thumbnail((LARGE_SIDE, LARGE_SIDE), reducing_gap=2.0)
+        image.thumbnail((READ_SIDE, READ_SIDE), reducing_gap=2.0)
     return image
 
 

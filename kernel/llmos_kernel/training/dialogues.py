@@ -140,9 +140,10 @@ class DialogueMaker:
     def _of_tools(self) -> dict[str, list[tuple[Intent, str]]]:
         """Return the pairs that call a tool and need no earlier turn, by the tool."""
         found: dict[str, list[tuple[Intent, str]]] = {name: [] for name in self._builtin}
-        for pair in itertools.chain.from_iterable(self._intents.values()):
-            for tool in pair[0].tools if not pair[0].needs else ():
-                found[tool].append(pair)
+        for intent, request in itertools.chain.from_iterable(self._intents.values()):
+            if not intent.needs:
+                for tool in intent.tools:
+                    found[tool].append((intent, request))
         return found
 
     def __iter__(self) -> Iterator[Group]:

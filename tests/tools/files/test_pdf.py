@@ -119,9 +119,11 @@ def test_the_text_of_a_scanned_page_is_read_in_its_pictures(context: CallContext
     )
 
 
-def test_a_document_without_any_text_says_so(context: CallContext) -> None:
+@needs_tesseract
+@pytest.mark.parametrize("data", [documents.picture(), documents.scanned([""])])
+def test_a_document_without_any_text_says_so(context: CallContext, data: bytes) -> None:
     with pytest.raises(ToolFailed, match=r"no text on any page \(1 in all\), nor in pictures"):
-        read(context, documents.scanned([""]))
+        read(context, data)
 
 
 def test_a_scanned_page_says_what_would_read_it(

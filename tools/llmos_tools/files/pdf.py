@@ -20,8 +20,8 @@ from llmos.sdk import RetryCall, ToolFailed
 SIGNATURE = b"%PDF-"
 READER = Path(__file__).with_name("pdf_reader.py")
 LIMIT_S = 20.0
-# Threads reserve memory, of which there is a limit.
-ONE_THREAD = {"OMP_THREAD_LIMIT": "1", "OPENBLAS_NUM_THREADS": "1"}
+# For tesseract: threads reserve memory, of which there is a limit.
+ONE_THREAD = {"OMP_THREAD_LIMIT": "1"}
 ENDED = "takes too long to be read"
 
 

@@ -92,11 +92,13 @@ def scanned(page: PageObject, ends: float) -> str:
 
 def _drawn(page: PageObject) -> list[str | list[str]]:
     """Return the names of a page's pictures in the order in which it draws them."""
+    names = page.images.keys()
+    if len(names) < 2:
+        return names
     contents = page.get_contents()
     operations = [] if contents is None else contents.operations
     drawn = [str(operands[0]) for operands, operator in operations if operator == b"Do"]
     places = {name: place for place, name in enumerate(drawn)}
-    names = page.images.keys()
     return sorted(names, key=lambda name: places.get(str(name), len(places)))
 
 
@@ -106,13 +108,13 @@ def _read(page: PageObject, name: str | list[str], ends: float) -> tuple[str, st
 
     try:
         picture = page.images[name].image
+        if picture is None:
+            return "", ""
+        upright = picture.convert("L").rotate(-page.rotation, expand=True)
     except MemoryError:
         raise
     except Exception as error:  # the libraries may raise anything; the other pages are read
         return "", f"a picture could not be opened: {on_one_line(error)[:200]}"
-    if picture is None:
-        return "", ""
-    upright = picture.convert("L").rotate(-page.rotation, expand=True)
     return text_of(upright, max(1.0, ends - time.monotonic()))
 
 

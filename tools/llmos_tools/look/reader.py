@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING, Any
 from llmos.sdk import ToolFailed
 from llmos_kernel.abi import JsonObject
 from llmos_tools.files.kinds import kind_of
-from llmos_tools.recognition import on_one_line, text_of
+from llmos_tools.recognition import READ_SIDE, on_one_line, text_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "JPEG2000", "TGA", "AVIF")
 MOST_MEMORY = 3 << 30
-# What the text is read from, and what a model is shown; in pixels of the longer side.
-READ_SIDE, SHOWN_SIDE = 2400, 1024
+SHOWN_SIDE = 1024  # of what a model is shown: pixels of the longer side
 TESSERACT_S = 30
 MOST_TEXT_CHARS = 1500
 MOST_FACT_CHARS = 60
